@@ -1,0 +1,158 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Amount, BusinessId};
+
+/// Input that can never work: names the field and says what was expected there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{field}: expected {expected}")]
+pub struct InvalidInput {
+    /// Dotted path of the field, or `input` for the whole.
+    pub field: String,
+    /// What would have been accepted.
+    pub expected: String,
+}
+
+impl InvalidInput {
+    /// Names the field and what was expected.
+    pub fn new(field: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { field: field.into(), expected: expected.into() }
+    }
+}
+
+/// Takes a JSON object apart field by field; what is left at the end is an unknown field.
+///
+/// Read by hand rather than derived, because every error has to name its field, a missing one too.
+#[derive(Debug)]
+pub struct Fields {
+    path: String,
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    /// Starts on a whole input.
+    ///
+    /// # Errors
+    /// When it is not a JSON object.
+    pub fn of(value: Value) -> Result<Self, InvalidInput> {
+        Self::at(String::new(), value)
+    }
+
+    fn at(path: String, value: Value) -> Result<Self, InvalidInput> {
+        match value {
+            Value::Object(map) => Ok(Self { path, map }),
+            other => {
+                let field = if path.is_empty() { "input".into() } else { path };
+                Err(InvalidInput::new(field, format!("a JSON object, got {}", kind_of(&other))))
+            }
+        }
+    }
+
+    fn name(&self, field: &str) -> String {
+        if self.path.is_empty() { field.into() } else { format!("{}.{field}", self.path) }
+    }
+
+    fn optional(&mut self, field: &str) -> Option<Value> {
+        self.map.remove(field).filter(|value| !value.is_null())
+    }
+
+    fn required(&mut self, field: &str, expected: &str) -> Result<Value, InvalidInput> {
+        let name = self.name(field);
+        self.optional(field).ok_or_else(|| InvalidInput::new(name, format!("{expected}, but it is missing")))
+    }
+
+    /// A required string that `T` accepts.
+    ///
+    /// # Errors
+    /// When it is missing, not a string, or refused by `T`.
+    pub fn text<T: TryFrom<String, Error = String>>(&mut self, field: &str) -> Result<T, InvalidInput> {
+        let value = self.required(field, "a string")?;
+        let name = self.name(field);
+        parse_text(name, value)
+    }
+
+    /// An optional string that `T` accepts; null counts as absent.
+    ///
+    /// # Errors
+    /// When it is there and not a string, or refused by `T`.
+    pub fn optional_text<T: TryFrom<String, Error = String>>(
+        &mut self,
+        field: &str,
+    ) -> Result<Option<T>, InvalidInput> {
+        let name = self.name(field);
+        self.optional(field).map(|value| parse_text(name, value)).transpose()
+    }
+
+    /// A required id.
+    ///
+    /// # Errors
+    /// As [`Fields::text`].
+    pub fn id(&mut self, field: &str) -> Result<BusinessId, InvalidInput> {
+        self.text(field)
+    }
+
+    /// A required amount, as a decimal string.
+    ///
+    /// # Errors
+    /// As [`Fields::text`].
+    pub fn amount(&mut self, field: &str) -> Result<Amount, InvalidInput> {
+        self.text(field)
+    }
+
+    /// An optional whole number within a range.
+    ///
+    /// # Errors
+    /// When it is there and not a whole number of the range.
+    pub fn optional_number(
+        &mut self,
+        field: &str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Result<Option<u64>, InvalidInput> {
+        let Some(value) = self.optional(field) else { return Ok(None) };
+        match value.as_u64().filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(InvalidInput::new(
+                self.name(field),
+                format!("a whole number from {} to {}", range.start(), range.end()),
+            )),
+        }
+    }
+
+    /// A required object, to be taken apart in turn.
+    ///
+    /// # Errors
+    /// When it is missing or not an object.
+    pub fn object(&mut self, field: &str) -> Result<Self, InvalidInput> {
+        let value = self.required(field, "a JSON object")?;
+        Self::at(self.name(field), value)
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// When a field is left that nobody asked for.
+    pub fn finish(self) -> Result<(), InvalidInput> {
+        match self.map.keys().next() {
+            None => Ok(()),
+            Some(unknown) => Err(InvalidInput::new(self.name(unknown), "no such field")),
+        }
+    }
+}
+
+fn parse_text<T: TryFrom<String, Error = String>>(name: String, value: Value) -> Result<T, InvalidInput> {
+    match value {
+        Value::String(text) => T::try_from(text).map_err(|expected| InvalidInput::new(name, expected)),
+        other => Err(InvalidInput::new(name, format!("a string, got {}", kind_of(&other)))),
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

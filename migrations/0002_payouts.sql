@@ -1,0 +1,425 @@
+-- Payouts: money that leaves a user through a venue (refunds now, withdrawals the same way).
+-- The row is the state machine; each transition is one function, one commit, and posts its own entries.
+-- The first recorded attempt is the pivot: past it the money comes back only on proof that nothing was sent.
+
+SET LOCAL search_path = backstop, public;
+
+INSERT INTO transitions (machine, state, event, next) VALUES
+    ('payout', 'absent', 'open', 'opened'),
+    ('payout', 'absent', 'abandon', 'abandoned'),
+    ('payout', 'opened', 'abandon', 'abandoned'),
+    ('payout', 'opened', 'attempt', 'attempted'),
+    ('payout', 'attempted', 'attempt', 'attempted'),
+    ('payout', 'attempted', 'settle', 'settled'),
+    ('payout', 'attempted', 'return', 'returned'),
+    ('payout', 'attempted', 'escalate', 'needs_operator'),
+    ('payout', 'needs_operator', 'settle', 'settled'),
+    ('payout', 'needs_operator', 'return', 'returned'),
+    ('attempt', 'pending', 'accept', 'accepted'),
+    ('attempt', 'pending', 'reject', 'rejected'),
+    ('attempt', 'pending', 'not_send', 'not_sent'),
+    ('attempt', 'pending', 'lose', 'unknown'),
+    ('attempt', 'pending', 'vanish', 'absent'),
+    ('attempt', 'unknown', 'accept', 'accepted'),
+    ('attempt', 'unknown', 'vanish', 'absent');
+
+CREATE TABLE payouts (
+    payout_id       text PRIMARY KEY,
+    kind            text NOT NULL CHECK (kind IN ('refund', 'withdrawal')),
+    holder          text NOT NULL CHECK (holder <> ''),
+    content         jsonb NOT NULL,
+    owner           text NOT NULL,
+    asset           text NOT NULL,
+    amount          numeric(38, 18) NOT NULL CHECK (amount > 0),
+    network         text NOT NULL,
+    address         text NOT NULL,
+    tag             text,
+    venue           text,
+    client_id       text NOT NULL UNIQUE,
+    account         bigint REFERENCES accounts,
+    state           text NOT NULL
+                    CHECK (state IN ('opened', 'attempted', 'needs_operator', 'settled', 'returned', 'abandoned')),
+    in_transit      numeric(38, 18) NOT NULL CHECK (in_transit >= 0),
+    reason          text,
+    venue_reference text,
+    network_fee     numeric(38, 18) CHECK (network_fee BETWEEN 0 AND amount),
+    tx_id           text,
+    version         bigint NOT NULL DEFAULT 1,
+    opened_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK (in_transit = CASE WHEN state IN ('opened', 'attempted', 'needs_operator') THEN amount ELSE 0 END),
+    CHECK (account IS NOT NULL AND venue IS NOT NULL OR state = 'abandoned'),
+    CHECK ((state = 'settled') = (network_fee IS NOT NULL))
+);
+CREATE INDEX payouts_open ON payouts (state) WHERE state IN ('opened', 'attempted', 'needs_operator');
+
+-- One send to the venue. It may still take effect until `deadline` (the venue refuses it afterwards), and its record
+-- may still be hidden until `void_after`.
+CREATE TABLE payout_attempts (
+    payout_id       text NOT NULL REFERENCES payouts,
+    attempt         int NOT NULL CHECK (attempt > 0),
+    signed_at       timestamptz NOT NULL,
+    deadline        timestamptz NOT NULL CHECK (deadline > signed_at),
+    void_after      timestamptz NOT NULL CHECK (void_after >= deadline),
+    outcome         text NOT NULL DEFAULT 'pending'
+                    CHECK (outcome IN ('pending', 'accepted', 'rejected', 'not_sent', 'unknown', 'absent')),
+    detail          text,
+    venue_reference text,
+    PRIMARY KEY (payout_id, attempt)
+);
+
+-- True while the attempt may have had, or may still have, an effect.
+CREATE FUNCTION attempt_live(outcome text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$ SELECT outcome IN ('pending', 'unknown', 'accepted') $$;
+
+CREATE TYPE payout_receipt AS (
+    applied boolean, payout_id text, holder text, owner text, asset text, amount text, network text, address text,
+    tag text, venue text, client_id text, state text, in_transit text, reason text, venue_reference text,
+    network_fee text, tx_id text
+);
+
+CREATE FUNCTION receipt(p payouts, applied boolean) RETURNS payout_receipt
+LANGUAGE sql STABLE AS $$
+    SELECT ROW(applied, p.payout_id, p.holder, p.owner, p.asset, trim_scale(p.amount)::text, p.network, p.address,
+               p.tag, p.venue, p.client_id, p.state, trim_scale(p.in_transit)::text, p.reason, p.venue_reference,
+               trim_scale(p.network_fee)::text, p.tx_id)::payout_receipt;
+$$;
+
+CREATE FUNCTION lock_payout(p_payout_id text) RETURNS payouts
+LANGUAGE plpgsql AS $$
+DECLARE
+    p payouts;
+BEGIN
+    SELECT * INTO p FROM payouts WHERE payout_id = p_payout_id FOR NO KEY UPDATE;
+    IF p.payout_id IS NULL THEN
+        PERFORM refuse('BS008', format('there is no payout %s', p_payout_id), jsonb_build_object('subject', p_payout_id));
+    END IF;
+    RETURN p;
+END $$;
+
+-- Writes the new state with its event; the caller has posted what belongs to it.
+CREATE FUNCTION move_payout(p payouts, p_event text) RETURNS payouts
+LANGUAGE plpgsql AS $$
+BEGIN
+    p.state := next_state('payout', p.payout_id, p.state, p_event);
+    p.in_transit := CASE WHEN p.state IN ('settled', 'returned', 'abandoned') THEN 0 ELSE p.amount END;
+    UPDATE payouts
+       SET state = p.state, in_transit = p.in_transit, reason = p.reason, venue_reference = p.venue_reference,
+           network_fee = p.network_fee, tx_id = p.tx_id, version = version + 1, changed_at = clock_timestamp()
+     WHERE payout_id = p.payout_id
+    RETURNING * INTO p;
+    PERFORM emit(p.payout_id, 'payout.' || p.state, jsonb_strip_nulls(jsonb_build_object(
+        'payout_id', p.payout_id, 'user_id', p.owner, 'asset_id', p.asset, 'amount', trim_scale(p.amount)::text,
+        'reason', p.reason, 'venue_reference', p.venue_reference, 'network_fee', trim_scale(p.network_fee)::text)));
+    RETURN p;
+END $$;
+
+-- What a repeat of `open` finds: the same content of the same holder is answered with the row as it is; another
+-- holder is answered only when the payout is over.
+CREATE FUNCTION reopen_payout(p payouts, p_holder text, p_content jsonb) RETURNS payout_receipt
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refuse_other_content(p.payout_id, p.content, p_content);
+    IF p.state = 'abandoned' THEN
+        PERFORM refuse('BS006', format('%s was ended before anything was sent (%s); use a new id', p.payout_id, p.reason),
+                       jsonb_build_object('subject', p.payout_id, 'reason', p.reason));
+    END IF;
+    IF p.holder <> p_holder AND p.state NOT IN ('settled', 'returned') THEN
+        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
+                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
+    END IF;
+    RETURN receipt(p, false);
+END $$;
+
+CREATE FUNCTION refuse_bad_destination(p_asset text, p_network text, p_address text, p_tag text) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    n networks;
+BEGIN
+    SELECT * INTO n FROM networks WHERE asset = p_asset AND network = p_network;
+    IF n.network IS NULL THEN
+        PERFORM refuse_input('destination.network', format('a network that pays out %s: %s', p_asset,
+            (SELECT coalesce(string_agg(network, ', ' ORDER BY network), '(none)') FROM networks WHERE asset = p_asset)));
+    END IF;
+    IF p_address !~ n.address_pattern THEN
+        PERFORM refuse_input('destination.address', format('a valid %s address', p_network));
+    END IF;
+    IF p_tag IS NOT NULL AND (n.tag_pattern IS NULL OR p_tag !~ n.tag_pattern) THEN
+        PERFORM refuse_input('destination.tag', CASE WHEN n.tag_pattern IS NULL
+            THEN format('none: %s has no tags', p_network) ELSE format('a valid %s tag', p_network) END);
+    END IF;
+    RETURN n.venue;
+END $$;
+
+-- open: user available -> in transit.
+CREATE FUNCTION payout_open(
+    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_client_id text, p_owner text, p_asset text,
+    p_amount numeric, p_network text, p_address text, p_tag text
+) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p        payouts;
+    v_venue  text;
+    v_account bigint;
+BEGIN
+    SELECT * INTO p FROM payouts WHERE payout_id = p_payout_id FOR NO KEY UPDATE;
+    IF p.payout_id IS NOT NULL THEN
+        RETURN reopen_payout(p, p_holder, p_content);
+    END IF;
+    PERFORM refuse_bad_amount(p_asset, p_amount);
+    v_venue := refuse_bad_destination(p_asset, p_network, p_address, p_tag);
+    SELECT id INTO v_account FROM accounts WHERE owner = p_owner AND asset = p_asset;
+    IF v_account IS NULL THEN
+        PERFORM lock_spendable(p_owner, p_asset, p_amount);
+    END IF;
+    INSERT INTO payouts (payout_id, kind, holder, content, owner, asset, amount, network, address, tag, venue,
+                         client_id, account, state, in_transit)
+    VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag, v_venue,
+            p_client_id, v_account, next_state('payout', p_payout_id, 'absent', 'open'), p_amount)
+    ON CONFLICT (payout_id) DO NOTHING
+    RETURNING * INTO p;
+    IF p.payout_id IS NULL THEN
+        -- Another process opened it between our look and our insert; its commit is what we wait for here.
+        SELECT * INTO STRICT p FROM payouts WHERE payout_id = p_payout_id FOR NO KEY UPDATE;
+        RETURN reopen_payout(p, p_holder, p_content);
+    END IF;
+    PERFORM lock_spendable(p_owner, p_asset, p_amount);
+    PERFORM post(p_payout_id || '/open', 1, 'payout_open', v_account, NULL, -p_amount, 0, p_amount);
+    PERFORM emit(p_payout_id, 'payout.opened', jsonb_build_object(
+        'payout_id', p_payout_id, 'user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text));
+    RETURN receipt(p, true);
+END $$;
+
+-- abandon: the only undo. Leaves a tombstone where nothing was opened, so that a late open can never apply.
+CREATE FUNCTION payout_abandon(
+    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_client_id text, p_owner text, p_asset text,
+    p_amount numeric, p_network text, p_address text, p_tag text, p_reason text
+) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p payouts;
+BEGIN
+    INSERT INTO payouts (payout_id, kind, holder, content, owner, asset, amount, network, address, tag, client_id,
+                         state, in_transit, reason)
+    VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag,
+            p_client_id, next_state('payout', p_payout_id, 'absent', 'abandon'), 0, p_reason)
+    ON CONFLICT (payout_id) DO NOTHING
+    RETURNING * INTO p;
+    IF p.payout_id IS NOT NULL THEN
+        RETURN receipt(p, true);
+    END IF;
+    p := lock_payout(p_payout_id);
+    PERFORM refuse_other_content(p.payout_id, p.content, p_content);
+    IF p.holder <> p_holder THEN
+        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
+                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
+    END IF;
+    IF p.state = 'abandoned' THEN
+        RETURN receipt(p, false);
+    END IF;
+    IF p.state <> 'opened' THEN
+        PERFORM refuse('BS007', format('%s is %s: it may have been sent', p.payout_id, p.state),
+                       jsonb_build_object('subject', p.payout_id, 'state', p.state));
+    END IF;
+    PERFORM post(p_payout_id || '/abandon', 1, 'payout_abandon', p.account, NULL, p.amount, 0, -p.amount);
+    p.reason := p_reason;
+    RETURN receipt(move_payout(p, 'abandon'), true);
+END $$;
+
+-- attempt: the one call before every send. Refused while an earlier attempt may still have an effect.
+CREATE FUNCTION payout_attempt(
+    p_payout_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int,
+    OUT attempt int, OUT signed_at_ms bigint, OUT client_id text
+)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p       payouts := lock_payout(p_payout_id);
+    live    payout_attempts;
+    frozen  text;
+    v_next  int;
+    moment  timestamptz := date_trunc('milliseconds', clock_timestamp());
+BEGIN
+    IF p.holder <> p_holder THEN
+        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
+                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
+    END IF;
+    IF p.state = 'abandoned' THEN
+        PERFORM refuse('BS006', format('%s was ended before anything was sent (%s)', p.payout_id, p.reason),
+                       jsonb_build_object('subject', p.payout_id, 'reason', p.reason));
+    END IF;
+    PERFORM next_state('payout', p.payout_id, p.state, 'attempt');
+    SELECT a.* INTO live FROM payout_attempts AS a
+     WHERE a.payout_id = p_payout_id AND attempt_live(a.outcome) ORDER BY a.attempt LIMIT 1;
+    IF live.attempt IS NOT NULL THEN
+        PERFORM refuse('BS010', format('attempt %s of %s is %s: it may have taken effect', live.attempt, p.payout_id,
+                           live.outcome),
+                       jsonb_build_object('subject', p.payout_id, 'attempt', live.attempt, 'outcome', live.outcome));
+    END IF;
+    SELECT a.frozen_by INTO frozen FROM accounts AS a WHERE a.id = p.account FOR SHARE;
+    IF frozen IS NOT NULL THEN
+        PERFORM refuse('BS003', format('the %s account of %s is frozen by %s', p.asset, p.owner, frozen),
+                       jsonb_build_object('owner', p.owner, 'asset', p.asset, 'frozen_by', frozen));
+    END IF;
+    SELECT coalesce(max(a.attempt), 0) + 1 INTO v_next FROM payout_attempts AS a WHERE a.payout_id = p_payout_id;
+    INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after)
+    VALUES (p_payout_id, v_next, moment, moment + p_recv_window_ms * interval '1 ms',
+            moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms');
+    PERFORM move_payout(p, 'attempt');
+    attempt := v_next;
+    signed_at_ms := (extract(epoch FROM moment) * 1000)::bigint;
+    client_id := p.client_id;
+END $$;
+
+-- How an attempt ended. A fact is never refused, and a weaker one never replaces a stronger: what the table does not
+-- allow changes nothing, but an acceptance that comes after a proof of absence is a critical finding.
+CREATE FUNCTION payout_attempt_outcome(
+    p_payout_id text, p_attempt int, p_event text, p_detail text, p_venue_reference text
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p       payouts := lock_payout(p_payout_id);
+    a       payout_attempts;
+    v_next  text;
+BEGIN
+    SELECT x.* INTO a FROM payout_attempts AS x WHERE x.payout_id = p_payout_id AND x.attempt = p_attempt;
+    IF a.attempt IS NULL THEN
+        PERFORM refuse('BS008', format('%s has no attempt %s', p_payout_id, p_attempt),
+                       jsonb_build_object('subject', p_payout_id, 'attempt', p_attempt));
+    END IF;
+    SELECT next INTO v_next FROM transitions WHERE machine = 'attempt' AND state = a.outcome AND event = p_event;
+    IF v_next IS NOT NULL THEN
+        UPDATE payout_attempts AS x
+           SET outcome = v_next, detail = p_detail, venue_reference = p_venue_reference
+         WHERE x.payout_id = p_payout_id AND x.attempt = p_attempt;
+        RETURN v_next;
+    END IF;
+    IF p_event = 'accept' AND NOT attempt_live(a.outcome) THEN
+        PERFORM find('payout_accepted_after_void', p_payout_id, 'critical', jsonb_build_object(
+            'attempt', p_attempt, 'outcome', a.outcome, 'state', p.state, 'venue_reference', p_venue_reference));
+    END IF;
+    RETURN a.outcome;
+END $$;
+
+-- A complete lookup that began at `p_looked_at_ms` (by this database's clock) found nothing: the attempts that could no
+-- longer be hidden by then are void. Returns how many attempts are still live.
+CREATE FUNCTION payout_attempts_vanish(p_payout_id text, p_looked_at_ms bigint) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p payouts := lock_payout(p_payout_id);
+BEGIN
+    UPDATE payout_attempts
+       SET outcome = 'absent', detail = concat_ws('; ', detail, 'not in the venue''s history')
+     WHERE payout_id = p.payout_id AND outcome IN ('pending', 'unknown')
+       AND extract(epoch FROM void_after) * 1000 < p_looked_at_ms;
+    RETURN (SELECT count(*) FROM payout_attempts WHERE payout_id = p.payout_id AND attempt_live(outcome));
+END $$;
+
+-- settle: in transit -> world and fees, by the venue's own record. Never refused for what the record says.
+CREATE FUNCTION payout_settle(
+    p_payout_id text, p_venue_reference text, p_received numeric, p_network_fee numeric, p_tx_id text
+) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p payouts := lock_payout(p_payout_id);
+BEGIN
+    IF p.state = 'settled' THEN
+        PERFORM refuse_other_content(p.payout_id, jsonb_build_object('venue_reference', p.venue_reference),
+                                     jsonb_build_object('venue_reference', p_venue_reference));
+        RETURN receipt(p, false);
+    END IF;
+    IF p.state IN ('returned', 'abandoned') THEN
+        PERFORM find('payout_paid_after_return', p.payout_id, 'critical', jsonb_build_object(
+            'state', p.state, 'venue_reference', p_venue_reference, 'amount', trim_scale(p.amount)::text));
+        RETURN receipt(p, false);
+    END IF;
+    IF p_network_fee < 0 OR p_network_fee > p.amount OR p_received + p_network_fee <> p.amount THEN
+        PERFORM find('payout_amount_differs', p.payout_id, 'critical', jsonb_build_object(
+            'amount', trim_scale(p.amount)::text, 'received', p_received::text, 'network_fee', p_network_fee::text));
+    END IF;
+    p.network_fee := least(greatest(p_network_fee, 0), p.amount);
+    p.venue_reference := p_venue_reference;
+    p.tx_id := p_tx_id;
+    -- Moved first: a transition that is not allowed must not have posted.
+    p := move_payout(p, 'settle');
+    IF p.amount > p.network_fee THEN
+        PERFORM post(p_payout_id || '/settle', 1, 'payout_settle', p.account, 'world', 0, 0, p.network_fee - p.amount);
+    END IF;
+    IF p.network_fee > 0 THEN
+        PERFORM post(p_payout_id || '/settle', 2, 'payout_fee', p.account, 'fees', 0, 0, -p.network_fee);
+    END IF;
+    RETURN receipt(p, true);
+END $$;
+
+-- return: in transit -> user. Only when every attempt is void, or the venue's record says that the withdrawal failed.
+CREATE FUNCTION payout_return(p_payout_id text, p_reason text, p_failed_reference text) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p    payouts := lock_payout(p_payout_id);
+    live int;
+BEGIN
+    IF p.state = 'returned' THEN
+        RETURN receipt(p, false);
+    END IF;
+    SELECT attempt INTO live FROM payout_attempts
+     WHERE payout_id = p_payout_id AND attempt_live(outcome) ORDER BY attempt LIMIT 1;
+    IF live IS NOT NULL AND p_failed_reference IS NULL THEN
+        PERFORM refuse('BS010', format('attempt %s of %s may have taken effect', live, p_payout_id),
+                       jsonb_build_object('subject', p_payout_id, 'attempt', live));
+    END IF;
+    p.reason := p_reason;
+    p.venue_reference := p_failed_reference;
+    p := move_payout(p, 'return');
+    PERFORM post(p_payout_id || '/return', 1, 'payout_return', p.account, NULL, p.amount, 0, -p.amount);
+    RETURN receipt(p, true);
+END $$;
+
+-- escalate: nobody knows within the time allowed. The money stays in transit; a person is called.
+CREATE FUNCTION payout_escalate(p_payout_id text, p_evidence text) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p payouts := lock_payout(p_payout_id);
+BEGIN
+    IF p.state IN ('needs_operator', 'settled', 'returned') THEN
+        RETURN receipt(p, false);
+    END IF;
+    PERFORM find('payout_unconfirmed', p.payout_id, 'warning', jsonb_build_object(
+        'user_id', p.owner, 'asset_id', p.asset, 'amount', trim_scale(p.amount)::text, 'evidence', p_evidence));
+    p.reason := p_evidence;
+    RETURN receipt(move_payout(p, 'escalate'), true);
+END $$;
+
+-- resolve: an operator says on the record what the venue could not. Not before every attempt's time is over.
+CREATE FUNCTION payout_resolve(
+    p_payout_id text, p_executed boolean, p_operator text, p_evidence text, p_venue_reference text, p_network_fee numeric
+) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p     payouts := lock_payout(p_payout_id);
+    until timestamptz;
+BEGIN
+    IF p.state IN ('settled', 'returned') AND (p.state = 'settled') = p_executed THEN
+        RETURN receipt(p, false);
+    END IF;
+    PERFORM next_state('payout', p_payout_id, p.state, CASE WHEN p_executed THEN 'settle' ELSE 'return' END);
+    IF p.state <> 'needs_operator' THEN
+        PERFORM refuse('BS009', format('%s is %s and waits for no operator', p_payout_id, p.state),
+                       jsonb_build_object('subject', p_payout_id, 'state', p.state, 'event', 'resolve'));
+    END IF;
+    SELECT max(void_after) INTO until FROM payout_attempts WHERE payout_id = p_payout_id AND attempt_live(outcome);
+    IF until >= clock_timestamp() THEN
+        PERFORM refuse('BS011', format('an attempt of %s may still take effect until %s', p_payout_id, until),
+                       jsonb_build_object('subject', p_payout_id, 'until', until));
+    END IF;
+    INSERT INTO operator_acts (act, subject, operator, evidence)
+    VALUES (CASE WHEN p_executed THEN 'resolve executed' ELSE 'resolve not executed' END, p_payout_id, p_operator,
+            p_evidence);
+    IF p_executed THEN
+        RETURN payout_settle(p_payout_id, p_venue_reference, p.amount - p_network_fee, p_network_fee, NULL);
+    END IF;
+    UPDATE payout_attempts SET outcome = 'absent', detail = concat_ws('; ', detail, 'not executed, says ' || p_operator)
+     WHERE payout_id = p_payout_id AND attempt_live(outcome);
+    RETURN payout_return(p_payout_id, 'resolved as not executed by ' || p_operator, NULL);
+END $$;
+
+CREATE TRIGGER payouts_stay BEFORE DELETE ON payouts FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER attempts_stay BEFORE DELETE ON payout_attempts FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

@@ -1,0 +1,58 @@
+-- Deposits: what the venue says came in, keyed by the venue's own deposit id (one transaction may pay several outputs).
+-- A deposit is a fact: it is always booked. Whose it is may be unknown; then it waits in suspense, with a finding.
+
+SET LOCAL search_path = backstop, public;
+
+INSERT INTO transitions (machine, state, event, next) VALUES
+    ('deposit', 'absent', 'credit', 'credited'),
+    ('deposit', 'absent', 'suspend', 'suspended');
+
+CREATE TABLE deposits (
+    venue      text NOT NULL,
+    deposit_id text NOT NULL CHECK (deposit_id <> ''),
+    content    jsonb NOT NULL,
+    account    bigint NOT NULL REFERENCES accounts,
+    amount     numeric(38, 18) NOT NULL CHECK (amount > 0),
+    state      text NOT NULL CHECK (state IN ('credited', 'suspended')),
+    at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (venue, deposit_id)
+);
+
+-- credit: world -> user available, or suspense when `p_owner` is null. Returns whether this call booked it.
+CREATE FUNCTION deposit_credit(p_venue text, p_deposit_id text, p_owner text, p_asset text, p_amount numeric)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    v_key     text := format('deposit/%s/%s', p_venue, p_deposit_id);
+    v_content jsonb := jsonb_build_object('user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
+    v_account bigint;
+    d         deposits;
+BEGIN
+    SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
+    IF d.deposit_id IS NULL THEN
+        IF p_amount <= 0 OR p_amount >= 1e20 THEN
+            PERFORM refuse_input('amount', 'a decimal above 0 and below 10^20');
+        END IF;
+        IF NOT EXISTS (SELECT FROM assets WHERE asset = p_asset) THEN
+            PERFORM refuse_input('asset_id', 'a known asset');
+        END IF;
+        v_account := account_of(coalesce(p_owner, '~suspense'), p_asset);
+        INSERT INTO deposits (venue, deposit_id, content, account, amount, state)
+        VALUES (p_venue, p_deposit_id, v_content, v_account, p_amount,
+                next_state('deposit', v_key, 'absent', CASE WHEN p_owner IS NULL THEN 'suspend' ELSE 'credit' END))
+        ON CONFLICT DO NOTHING RETURNING * INTO d;
+        IF d.deposit_id IS NOT NULL THEN
+            PERFORM post(v_key, 1, 'deposit', v_account, 'world', p_amount, 0, 0);
+            PERFORM emit(v_key, 'deposit.' || d.state, v_content);
+            IF p_owner IS NULL THEN
+                PERFORM find('deposit_without_owner', v_key, 'warning', v_content);
+            END IF;
+            RETURN true;
+        END IF;
+        SELECT * INTO STRICT d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
+    END IF;
+    PERFORM refuse_other_content(v_key, d.content, v_content);
+    RETURN false;
+END $$;
+
+CREATE TRIGGER deposits_stay BEFORE UPDATE OR DELETE ON deposits FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

@@ -1,0 +1,105 @@
+-- Reservations: money of a user that is set aside (available -> locked) for one holder until it is released.
+
+SET LOCAL search_path = backstop, public;
+
+INSERT INTO transitions (machine, state, event, next) VALUES
+    ('reservation', 'absent', 'open', 'open'),
+    ('reservation', 'absent', 'release', 'abandoned'),
+    ('reservation', 'open', 'release', 'released');
+
+CREATE TABLE reservations (
+    reservation_id text PRIMARY KEY,
+    holder         text NOT NULL CHECK (holder <> ''),
+    content        jsonb NOT NULL,
+    account        bigint REFERENCES accounts,
+    amount         numeric(38, 18) NOT NULL CHECK (amount > 0),
+    remaining      numeric(38, 18) NOT NULL CHECK (remaining BETWEEN 0 AND amount),
+    state          text NOT NULL CHECK (state IN ('open', 'released', 'abandoned')),
+    CHECK (remaining = 0 OR state = 'open'),
+    CHECK (account IS NOT NULL OR state = 'abandoned')
+);
+
+CREATE TYPE reservation_receipt AS (applied boolean, reservation_id text, state text, remaining text);
+
+CREATE FUNCTION refuse_other_reservation(r reservations, p_holder text, p_content jsonb) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refuse_other_content(r.reservation_id, r.content, p_content);
+    IF r.holder <> p_holder THEN
+        PERFORM refuse('BS005', format('%s is held by %s', r.reservation_id, r.holder),
+                       jsonb_build_object('subject', r.reservation_id, 'holder', r.holder));
+    END IF;
+END $$;
+
+CREATE FUNCTION reopen_reservation(r reservations, p_holder text, p_content jsonb) RETURNS reservation_receipt
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM refuse_other_reservation(r, p_holder, p_content);
+    IF r.state = 'abandoned' THEN
+        PERFORM refuse('BS006', format('%s was released before it was opened; use a new id', r.reservation_id),
+                       jsonb_build_object('subject', r.reservation_id, 'reason', 'released before it was opened'));
+    END IF;
+    RETURN ROW(false, r.reservation_id, r.state, trim_scale(r.remaining)::text)::reservation_receipt;
+END $$;
+
+-- open: user available -> locked.
+CREATE FUNCTION reservation_open(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
+RETURNS reservation_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    v_content jsonb := jsonb_build_object('user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
+    v_account bigint;
+    r         reservations;
+BEGIN
+    SELECT * INTO r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;
+    IF r.reservation_id IS NOT NULL THEN
+        RETURN reopen_reservation(r, p_holder, v_content);
+    END IF;
+    PERFORM refuse_bad_amount(p_asset, p_amount);
+    SELECT id INTO v_account FROM accounts WHERE owner = p_owner AND asset = p_asset;
+    IF v_account IS NULL THEN
+        PERFORM lock_spendable(p_owner, p_asset, p_amount);
+    END IF;
+    INSERT INTO reservations (reservation_id, holder, content, account, amount, remaining, state)
+    VALUES (p_id, p_holder, v_content, v_account, p_amount, p_amount, next_state('reservation', p_id, 'absent', 'open'))
+    ON CONFLICT DO NOTHING RETURNING * INTO r;
+    IF r.reservation_id IS NULL THEN
+        SELECT * INTO STRICT r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;
+        RETURN reopen_reservation(r, p_holder, v_content);
+    END IF;
+    PERFORM lock_spendable(p_owner, p_asset, p_amount);
+    PERFORM post('reservation/' || p_id || '/open', 1, 'reservation_open', v_account, NULL, -p_amount, p_amount, 0);
+    PERFORM emit('reservation/' || p_id, 'reservation.opened', v_content);
+    RETURN ROW(true, p_id, r.state, trim_scale(r.remaining)::text)::reservation_receipt;
+END $$;
+
+-- release: what remains locked -> user available; a tombstone where nothing was opened.
+CREATE FUNCTION reservation_release(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
+RETURNS reservation_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    v_content jsonb := jsonb_build_object('user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
+    r         reservations;
+BEGIN
+    INSERT INTO reservations (reservation_id, holder, content, amount, remaining, state)
+    VALUES (p_id, p_holder, v_content, p_amount, 0, next_state('reservation', p_id, 'absent', 'release'))
+    ON CONFLICT DO NOTHING RETURNING * INTO r;
+    IF r.reservation_id IS NOT NULL THEN
+        RETURN ROW(true, p_id, r.state, '0')::reservation_receipt;
+    END IF;
+    SELECT * INTO STRICT r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;
+    PERFORM refuse_other_reservation(r, p_holder, v_content);
+    IF r.state <> 'open' THEN
+        RETURN ROW(false, p_id, r.state, '0')::reservation_receipt;
+    END IF;
+    IF r.remaining > 0 THEN
+        PERFORM post('reservation/' || p_id || '/release', 1, 'reservation_release', r.account, NULL,
+                     r.remaining, -r.remaining, 0);
+    END IF;
+    UPDATE reservations SET remaining = 0, state = next_state('reservation', p_id, r.state, 'release')
+     WHERE reservation_id = p_id;
+    PERFORM emit('reservation/' || p_id, 'reservation.released', v_content);
+    RETURN ROW(true, p_id, 'released', '0')::reservation_receipt;
+END $$;
+
+CREATE TRIGGER reservations_stay BEFORE DELETE ON reservations FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

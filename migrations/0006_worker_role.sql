@@ -1,0 +1,23 @@
+-- The worker's role: reads everything, writes nothing; the transition functions are its only way to change the books.
+-- It is a group role. A deployment grants it to a login of its own (GRANT backstop_worker TO ...).
+
+SET LOCAL search_path = backstop, public;
+
+DO $$
+BEGIN
+    CREATE ROLE backstop_worker NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+    NULL; -- roles belong to the whole cluster: another database's migration may have made it
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA backstop FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA backstop FROM PUBLIC;
+GRANT USAGE ON SCHEMA backstop TO backstop_worker;
+GRANT SELECT ON ALL TABLES IN SCHEMA backstop TO backstop_worker;
+GRANT EXECUTE ON FUNCTION
+    payout_open, payout_abandon, payout_attempt, payout_attempt_outcome, payout_attempts_vanish, payout_settle,
+    payout_return, payout_escalate, payout_resolve, deposit_credit, reservation_open, reservation_release,
+    adjustment_post, account_freeze, account_unfreeze, find
+TO backstop_worker;
+-- Pure helpers that checkers use on what they may read anyway.
+GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;

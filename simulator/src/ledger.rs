@@ -1,0 +1,140 @@
+//! The books: balances, withdrawals, deposits and settings, kept in step with the journal.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::Path;
+
+use anyhow::Result;
+use rust_decimal::Decimal;
+
+use crate::clock::Millis;
+use crate::journal::{Event, Journal};
+use crate::model::{Deposit, Withdrawal, WithdrawalState};
+use crate::settings::Settings;
+use crate::world::World;
+
+/// Everything that survives a restart.
+pub(crate) struct Ledger {
+    journal: Journal,
+    settings: Settings,
+    /// Opening balance and later adjustments, by coin; records come on top.
+    base: BTreeMap<String, Decimal>,
+    withdrawals: Vec<Withdrawal>,
+    withdrawal_places: HashMap<String, usize>,
+    deposits: Vec<Deposit>,
+}
+
+impl Ledger {
+    /// Opens the journal and replays it over the world's opening balances.
+    pub(crate) fn open(path: &Path, world: &World) -> Result<Self> {
+        let (journal, events) = Journal::open(path)?;
+        let opening = world.coins.iter();
+        let mut ledger = Self {
+            journal,
+            settings: Settings::default(),
+            base: opening
+                .map(|coin| (coin.coin.to_owned(), coin.opening_balance))
+                .collect(),
+            withdrawals: Vec::new(),
+            withdrawal_places: HashMap::new(),
+            deposits: Vec::new(),
+        };
+        for event in events {
+            ledger.apply(event);
+        }
+        Ok(ledger)
+    }
+
+    /// Writes a change to the journal, then makes it.
+    pub(crate) fn record(&mut self, event: Event) -> io::Result<()> {
+        self.journal.append(&event)?;
+        self.apply(event);
+        Ok(())
+    }
+
+    /// Sets a free balance, whatever the records say, from this moment on.
+    pub(crate) fn set_free(&mut self, coin: &str, wanted: Decimal, now: Millis) -> io::Result<()> {
+        let delta = wanted - self.free(coin, now);
+        let coin = coin.to_owned();
+        self.record(Event::Adjustment { coin, delta })
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// All withdrawals, oldest first, also those that are hidden or not executed yet.
+    pub(crate) fn withdrawals(&self) -> &[Withdrawal] {
+        &self.withdrawals
+    }
+
+    pub(crate) fn withdrawal(&self, id: &str) -> Option<&Withdrawal> {
+        let place = *self.withdrawal_places.get(id)?;
+        self.withdrawals.get(place)
+    }
+
+    /// The first withdrawal with a client's id.
+    pub(crate) fn first_with_client_id(&self, client_id: &str) -> Option<&Withdrawal> {
+        self.withdrawals
+            .iter()
+            .find(|withdrawal| withdrawal.client_id.as_deref() == Some(client_id))
+    }
+
+    /// All deposits, oldest first.
+    pub(crate) fn deposits(&self) -> &[Deposit] {
+        &self.deposits
+    }
+
+    /// The free balance of a coin at a moment.
+    pub(crate) fn free(&self, coin: &str, now: Millis) -> Decimal {
+        let base = self.base.get(coin).copied().unwrap_or_default();
+        let came = self.deposits.iter().filter(|deposit| deposit.coin == coin);
+        let came: Decimal = came.map(Deposit::credited).sum();
+        let went: Decimal = self.of_coin(coin).map(|w| w.debited(now)).sum();
+        base + came - went
+    }
+
+    /// The free balance less what is already promised to withdrawals executed later.
+    pub(crate) fn spendable(&self, coin: &str, now: Millis) -> Decimal {
+        let promised: Decimal = self
+            .of_coin(coin)
+            .filter(|w| w.debits && w.state(now) == WithdrawalState::Accepted)
+            .map(|w| w.amount)
+            .sum();
+        self.free(coin, now) - promised
+    }
+
+    /// What is on its way out: debited, and not final yet.
+    pub(crate) fn withdrawing(&self, coin: &str, now: Millis) -> Decimal {
+        self.of_coin(coin)
+            .filter(|w| w.debits && w.state(now).in_flight())
+            .map(|w| w.amount)
+            .sum()
+    }
+
+    fn of_coin(&self, coin: &str) -> impl Iterator<Item = &Withdrawal> {
+        self.withdrawals.iter().filter(move |w| w.coin == coin)
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Settings(settings) => self.settings = settings,
+            Event::Adjustment { coin, delta } => *self.base.entry(coin).or_default() += delta,
+            Event::Withdrawal(record) => match self.withdrawal_places.get(&record.id) {
+                Some(place) => self.withdrawals[*place] = record,
+                None => {
+                    let place = self.withdrawals.len();
+                    self.withdrawal_places.insert(record.id.clone(), place);
+                    self.withdrawals.push(record);
+                }
+            },
+            Event::Deposit(record) => {
+                let known = self.deposits.iter_mut().find(|known| known.id == record.id);
+                match known {
+                    Some(known) => *known = record,
+                    None => self.deposits.push(record),
+                }
+            }
+        }
+    }
+}

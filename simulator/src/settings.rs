@@ -1,0 +1,71 @@
+//! Settings a test may change while the exchange runs. They are kept over a restart.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Millis;
+
+/// What happens when a `withdrawOrderId` is used again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Dedupe {
+    /// It is executed again. The default, as the API pages promise nothing else.
+    #[default]
+    None,
+    /// The first withdrawal's id is answered; nothing is executed.
+    Dedupe,
+    /// It is refused with -4105.
+    DuplicateError,
+}
+
+impl Dedupe {
+    /// Reads the name the admin API uses.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "none" => Some(Self::None),
+            "dedupe" => Some(Self::Dedupe),
+            "duplicate_error" => Some(Self::DuplicateError),
+            _ => None,
+        }
+    }
+}
+
+/// All settings but the balances, which are part of the books.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Settings {
+    pub(crate) dedupe: Dedupe,
+    /// From execution to `processing`; for withdrawals executed from now on.
+    pub(crate) processing_after_ms: Millis,
+    /// From execution to `completed`; for withdrawals executed from now on.
+    pub(crate) complete_after_ms: Millis,
+    /// How far the server's clock is ahead of the machine's; may be negative.
+    pub(crate) clock_offset_ms: Millis,
+    /// Requests closer together are answered 429; 0 allows all.
+    pub(crate) min_request_interval_ms: Millis,
+    /// Until this moment of the machine's clock everything is answered 418; 0 is never.
+    pub(crate) banned_until_ms: Millis,
+    /// Networks closed for withdrawal, as `COIN/NETWORK`.
+    pub(crate) withdraw_disabled: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            dedupe: Dedupe::None,
+            processing_after_ms: 200,
+            complete_after_ms: 1_500,
+            clock_offset_ms: 0,
+            min_request_interval_ms: 0,
+            banned_until_ms: 0,
+            withdraw_disabled: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether withdrawals of a coin on a network are closed.
+    pub(crate) fn is_disabled(&self, coin: &str, network: &str) -> bool {
+        let pair = format!("{coin}/{network}");
+        self.withdraw_disabled.contains(&pair)
+    }
+}

@@ -1,0 +1,41 @@
+//! Request weights, as reported in the `X-MBX-USED-WEIGHT-1M` family of headers.
+
+use crate::clock::Millis;
+
+/// Weight used in the running minute.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Weights {
+    minute: i64,
+    /// By address; every request counts.
+    pub(crate) ip: u64,
+    /// By account; requests under `/sapi` count.
+    pub(crate) uid: u64,
+}
+
+impl Weights {
+    /// Counts a request and says what is used up since the minute began.
+    pub(crate) fn charge(&mut self, path: &str, now: Millis) -> Self {
+        let minute = now / 60_000;
+        if minute != self.minute {
+            *self = Self {
+                minute,
+                ..Self::default()
+            };
+        }
+        let (ip, uid) = weight_of(path);
+        self.ip += ip;
+        self.uid += uid;
+        *self
+    }
+}
+
+/// Weights given on the pages of the endpoints, by address and by account.
+fn weight_of(path: &str) -> (u64, u64) {
+    match path {
+        "/api/v3/account" => (20, 0),
+        "/sapi/v1/capital/config/getall" => (10, 0),
+        "/sapi/v1/capital/withdraw/apply" => (1, 900),
+        "/sapi/v1/capital/withdraw/history" => (1, 18_000),
+        _ => (1, 0),
+    }
+}
