@@ -8,8 +8,7 @@ use sha2::Sha256;
 use crate::clock::Millis;
 use crate::params::Params;
 use crate::refusal::{
-    BAD_API_KEY_FORMAT, INVALID_RECV_WINDOW, INVALID_SIGNATURE, INVALID_TIMESTAMP,
-    REJECTED_API_KEY, Refusal,
+    BAD_API_KEY_FORMAT, INVALID_RECV_WINDOW, INVALID_SIGNATURE, INVALID_TIMESTAMP, REJECTED_API_KEY, Refusal,
 };
 
 /// The window in which a request is accepted when it names none, in milliseconds.
@@ -39,19 +38,11 @@ pub(crate) struct Claim<'a> {
 ///
 /// `server_now` is the server's clock at the moment of *execution*: a request that was held back past
 /// its window is refused with -1021 even though it arrived in time.
-pub(crate) fn authorize(
-    claim: &Claim<'_>,
-    keys: &Keys,
-    server_now: Millis,
-) -> Result<Params, Refusal> {
+pub(crate) fn authorize(claim: &Claim<'_>, keys: &Keys, server_now: Millis) -> Result<Params, Refusal> {
     check_key(claim.api_key, keys)?;
     let params = Params::parse(claim.query, claim.body)?;
-    let timestamp = params
-        .integer("timestamp")?
-        .ok_or_else(|| Refusal::mandatory("timestamp"))?;
-    let window = params
-        .integer("recvWindow")?
-        .unwrap_or(DEFAULT_RECV_WINDOW_MS);
+    let timestamp = params.integer("timestamp")?.ok_or_else(|| Refusal::mandatory("timestamp"))?;
+    let window = params.integer("recvWindow")?.unwrap_or(DEFAULT_RECV_WINDOW_MS);
     if window > MAX_RECV_WINDOW_MS {
         let msg = "recvWindow must be less than 60000.";
         return Err(Refusal::bad_request(INVALID_RECV_WINDOW, msg));
@@ -101,18 +92,13 @@ fn check_window(timestamp: Millis, window: Millis, server_now: Millis) -> Result
 }
 
 fn without_signature(place: &str) -> String {
-    let kept: Vec<&str> = place
-        .split('&')
-        .filter(|pair| !pair.starts_with("signature="))
-        .collect();
+    let kept: Vec<&str> = place.split('&').filter(|pair| !pair.starts_with("signature=")).collect();
     kept.join("&")
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok()))
-        .collect();
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| digit.to_digit(16).and_then(|value| u8::try_from(value).ok())).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
     Some(digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect())
 }
@@ -130,18 +116,9 @@ mod tests {
     const SENT_AT: i64 = 1_499_827_319_559;
 
     fn ask(query: &str, body: &str) -> Result<(), i32> {
-        let keys = Keys {
-            api_key: KEY.to_owned(),
-            secret: SECRET.to_owned(),
-        };
-        let claim = Claim {
-            api_key: Some(KEY),
-            query,
-            body,
-        };
-        authorize(&claim, &keys, SENT_AT + 10)
-            .map(|_| ())
-            .map_err(|refusal| refusal.code)
+        let keys = Keys { api_key: KEY.to_owned(), secret: SECRET.to_owned() };
+        let claim = Claim { api_key: Some(KEY), query, body };
+        authorize(&claim, &keys, SENT_AT + 10).map(|_| ()).map_err(|refusal| refusal.code)
     }
 
     #[test]

@@ -52,25 +52,17 @@ impl Fields {
 
     /// Takes a string that must be there.
     pub(crate) fn required_text(&mut self, name: &str) -> Result<String, BadInput> {
-        self.text(name)?
-            .ok_or_else(|| BadInput::new(name, "expected a string, but it is missing"))
+        self.text(name)?.ok_or_else(|| BadInput::new(name, "expected a string, but it is missing"))
     }
 
     /// Takes a whole number within limits (both included).
-    pub(crate) fn number(
-        &mut self,
-        name: &str,
-        least: i64,
-        most: i64,
-    ) -> Result<Option<i64>, BadInput> {
+    pub(crate) fn number(&mut self, name: &str, least: i64, most: i64) -> Result<Option<i64>, BadInput> {
         let Some(value) = self.any(name) else {
             return Ok(None);
         };
         let number = value.as_i64().filter(|n| (least..=most).contains(n));
         let expected = || format!("a whole number from {least} to {most}");
-        number
-            .map(Some)
-            .ok_or_else(|| unexpected(name, &expected(), &value))
+        number.map(Some).ok_or_else(|| unexpected(name, &expected(), &value))
     }
 
     /// Takes a duration in milliseconds.
@@ -81,8 +73,7 @@ impl Fields {
     /// Takes a duration in milliseconds that must be there.
     pub(crate) fn required_millis(&mut self, name: &str) -> Result<Millis, BadInput> {
         let missing = "expected a whole number of milliseconds, but it is missing";
-        self.millis(name)?
-            .ok_or_else(|| BadInput::new(name, missing))
+        self.millis(name)?.ok_or_else(|| BadInput::new(name, missing))
     }
 
     /// Takes a boolean; absent is `false`.
@@ -112,13 +103,10 @@ impl Fields {
 /// Reads an amount, zero or more, from a string.
 pub(crate) fn amount(name: &str, value: &Value) -> Result<Decimal, BadInput> {
     let text = value.as_str().unwrap_or_default();
-    Decimal::from_str_exact(text)
-        .ok()
-        .filter(|amount| !amount.is_sign_negative())
-        .ok_or_else(|| {
-            let expected = "a decimal amount in a string, such as \"0.5\"";
-            unexpected(name, expected, value)
-        })
+    Decimal::from_str_exact(text).ok().filter(|amount| !amount.is_sign_negative()).ok_or_else(|| {
+        let expected = "a decimal amount in a string, such as \"0.5\"";
+        unexpected(name, expected, value)
+    })
 }
 
 /// The message for a value of the wrong kind.

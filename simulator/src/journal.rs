@@ -49,10 +49,7 @@ impl Journal {
             .with_context(|| format!("cannot open the journal {}", path.display()))?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        let finished = content
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |newline| newline + 1);
+        let finished = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         content.truncate(finished);
         // The next line must not be glued to the rest of an unfinished one.
         file.set_len(u64::try_from(finished)?)?;
@@ -62,9 +59,8 @@ impl Journal {
             .enumerate()
             .filter(|(_, line)| !line.is_empty())
             .map(|(index, line)| {
-                serde_json::from_slice(line).with_context(|| {
-                    format!("{}: line {} is not an event", path.display(), index + 1)
-                })
+                serde_json::from_slice(line)
+                    .with_context(|| format!("{}: line {} is not an event", path.display(), index + 1))
             })
             .collect::<Result<Vec<Event>>>()?;
         Ok((Self { file }, events))

@@ -32,9 +32,7 @@ impl Ledger {
         let mut ledger = Self {
             journal,
             settings: Settings::default(),
-            base: opening
-                .map(|coin| (coin.coin.to_owned(), coin.opening_balance))
-                .collect(),
+            base: opening.map(|coin| (coin.symbol.to_owned(), coin.opening_balance)).collect(),
             withdrawals: Vec::new(),
             withdrawal_places: HashMap::new(),
             deposits: Vec::new(),
@@ -75,9 +73,7 @@ impl Ledger {
 
     /// The first withdrawal with a client's id.
     pub(crate) fn first_with_client_id(&self, client_id: &str) -> Option<&Withdrawal> {
-        self.withdrawals
-            .iter()
-            .find(|withdrawal| withdrawal.client_id.as_deref() == Some(client_id))
+        self.withdrawals.iter().find(|withdrawal| withdrawal.client_id.as_deref() == Some(client_id))
     }
 
     /// All deposits, oldest first.
@@ -106,10 +102,7 @@ impl Ledger {
 
     /// What is on its way out: debited, and not final yet.
     pub(crate) fn withdrawing(&self, coin: &str, now: Millis) -> Decimal {
-        self.of_coin(coin)
-            .filter(|w| w.debits && w.state(now).in_flight())
-            .map(|w| w.amount)
-            .sum()
+        self.of_coin(coin).filter(|w| w.debits && w.state(now).in_flight()).map(|w| w.amount).sum()
     }
 
     fn of_coin(&self, coin: &str) -> impl Iterator<Item = &Withdrawal> {
@@ -120,14 +113,16 @@ impl Ledger {
         match event {
             Event::Settings(settings) => self.settings = settings,
             Event::Adjustment { coin, delta } => *self.base.entry(coin).or_default() += delta,
-            Event::Withdrawal(record) => match self.withdrawal_places.get(&record.id) {
-                Some(place) => self.withdrawals[*place] = record,
-                None => {
+            Event::Withdrawal(record) => {
+                let known = self.withdrawal_places.get(&record.id);
+                if let Some(known) = known.and_then(|place| self.withdrawals.get_mut(*place)) {
+                    *known = record;
+                } else {
                     let place = self.withdrawals.len();
                     self.withdrawal_places.insert(record.id.clone(), place);
                     self.withdrawals.push(record);
                 }
-            },
+            }
             Event::Deposit(record) => {
                 let known = self.deposits.iter_mut().find(|known| known.id == record.id);
                 match known {

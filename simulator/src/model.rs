@@ -53,18 +53,12 @@ impl WithdrawalState {
 
     /// Whether the withdrawal is executed and its outcome still open.
     pub(crate) fn in_flight(self) -> bool {
-        matches!(
-            self,
-            Self::EmailSent | Self::AwaitingApproval | Self::Processing
-        )
+        matches!(self, Self::EmailSent | Self::AwaitingApproval | Self::Processing)
     }
 
     /// Reads a state that may be forced.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        FORCIBLE
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, state)| *state)
+        FORCIBLE.iter().find(|(known, _)| *known == name).map(|(_, state)| *state)
     }
 
     /// The names [`Self::from_name`] knows, for messages.
@@ -132,10 +126,8 @@ impl Withdrawal {
 
     /// The moment of completion, when it has come.
     pub(crate) fn completed_at_ms(&self, now: Millis) -> Option<Millis> {
-        (self.state(now) == WithdrawalState::Completed).then(|| {
-            self.ending(now)
-                .map_or(self.complete_at_ms, |ending| ending.at_ms)
-        })
+        (self.state(now) == WithdrawalState::Completed)
+            .then(|| self.ending(now).map_or(self.complete_at_ms, |ending| ending.at_ms))
     }
 
     /// The reason given with a forced or planned state.
@@ -185,10 +177,6 @@ pub(crate) struct Deposit {
 impl Deposit {
     /// How much of it is in the free balance.
     pub(crate) fn credited(&self) -> Decimal {
-        if self.status == DEPOSIT_PENDING {
-            Decimal::ZERO
-        } else {
-            self.amount
-        }
+        if self.status == DEPOSIT_PENDING { Decimal::ZERO } else { self.amount }
     }
 }

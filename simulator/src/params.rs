@@ -23,21 +23,14 @@ impl Params {
     /// An optional parameter; present but empty is refused (-1105).
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
         match self.0.get(name).map(String::as_str) {
-            Some("") => Err(Refusal::bad_request(
-                PARAM_EMPTY,
-                format!("Parameter '{name}' was empty."),
-            )),
+            Some("") => Err(Refusal::bad_request(PARAM_EMPTY, format!("Parameter '{name}' was empty."))),
             other => Ok(other),
         }
     }
 
     /// A mandatory parameter; missing or empty is refused (-1102).
     pub(crate) fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.0
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| Refusal::mandatory(name))
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::mandatory(name))
     }
 
     /// An optional whole number; anything but digits is refused (-1100).
@@ -47,9 +40,7 @@ impl Params {
         };
         let digits = text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = digits.then(|| text.parse().ok()).flatten();
-        number
-            .map(Some)
-            .ok_or_else(|| Refusal::illegal_chars(name, INTEGER_RANGE))
+        number.map(Some).ok_or_else(|| Refusal::illegal_chars(name, INTEGER_RANGE))
     }
 }
 
@@ -65,10 +56,7 @@ pub(crate) fn peek(query: &str, body: &str, name: &str) -> Option<String> {
 fn one_place(text: &str) -> Result<BTreeMap<String, String>, Refusal> {
     let mut values = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-        if values
-            .insert(name.into_owned(), value.into_owned())
-            .is_some()
-        {
+        if values.insert(name.into_owned(), value.into_owned()).is_some() {
             let msg = "Duplicate values for a parameter detected.";
             return Err(Refusal::bad_request(TOO_MANY_PARAMETERS, msg));
         }

@@ -75,44 +75,30 @@ impl Refusal {
 
     /// A refusal with a status of its own.
     pub(crate) fn with_status(status: u16, code: i32, msg: impl Display) -> Self {
-        Self {
-            status,
-            code,
-            msg: msg.to_string(),
-            retry_after_s: None,
-        }
+        Self { status, code, msg: msg.to_string(), retry_after_s: None }
     }
 
     /// A mandatory parameter that is missing, empty or malformed.
     pub(crate) fn mandatory(name: &str) -> Self {
-        let msg =
-            format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed.");
+        let msg = format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed.");
         Self::bad_request(MANDATORY_PARAM, msg)
     }
 
     /// A parameter with characters outside its legal range.
     pub(crate) fn illegal_chars(name: &str, legal: &str) -> Self {
-        let msg = format!(
-            "Illegal characters found in parameter '{name}'; legal range is '{legal}'."
-        );
+        let msg = format!("Illegal characters found in parameter '{name}'; legal range is '{legal}'.");
         Self::bad_request(ILLEGAL_CHARS, msg)
     }
 
     /// HTTP 429: slow down.
     pub(crate) fn rate_limited(retry_after_s: u64) -> Self {
         let msg = "Too many requests; please slow down.";
-        Self {
-            retry_after_s: Some(retry_after_s),
-            ..Self::with_status(429, TOO_MANY_REQUESTS, msg)
-        }
+        Self { retry_after_s: Some(retry_after_s), ..Self::with_status(429, TOO_MANY_REQUESTS, msg) }
     }
 
     /// HTTP 418: the address is banned for a while.
     pub(crate) fn banned(retry_after_s: u64, until_ms: i64) -> Self {
         let msg = format!("Way too much request weight used; IP banned until {until_ms}.");
-        Self {
-            retry_after_s: Some(retry_after_s),
-            ..Self::with_status(418, TOO_MANY_REQUESTS, msg)
-        }
+        Self { retry_after_s: Some(retry_after_s), ..Self::with_status(418, TOO_MANY_REQUESTS, msg) }
     }
 }

@@ -49,13 +49,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     /// Notes the arrival of a request and hands out its number.
-    pub(crate) fn begin(
-        &mut self,
-        method: &str,
-        path: &str,
-        client_id: Option<String>,
-        now: Millis,
-    ) -> u64 {
+    pub(crate) fn begin(&mut self, method: &str, path: &str, client_id: Option<String>, now: Millis) -> u64 {
         self.last_seq += 1;
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
@@ -120,11 +114,8 @@ mod tests {
         let last = log.begin("GET", "/last", None, 1);
         log.finish(first, Outcome::default(), 9);
         log.finish(last, Outcome::default(), 9);
-        let finished: Vec<u64> = log
-            .entries()
-            .filter(|entry| entry.finished_at_ms.is_some())
-            .map(|entry| entry.seq)
-            .collect();
+        let finished: Vec<u64> =
+            log.entries().filter(|entry| entry.finished_at_ms.is_some()).map(|entry| entry.seq).collect();
         assert_eq!(finished, [last]);
         assert_eq!(log.entries().count(), CAPACITY);
     }

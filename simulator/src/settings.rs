@@ -6,24 +6,26 @@ use crate::clock::Millis;
 
 /// What happens when a `withdrawOrderId` is used again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Dedupe {
+pub(crate) enum OnRepeat {
     /// It is executed again. The default, as the API pages promise nothing else.
     #[default]
-    None,
+    #[serde(rename = "none")]
+    Execute,
     /// The first withdrawal's id is answered; nothing is executed.
-    Dedupe,
+    #[serde(rename = "dedupe")]
+    AnswerFirst,
     /// It is refused with -4105.
-    DuplicateError,
+    #[serde(rename = "duplicate_error")]
+    Refuse,
 }
 
-impl Dedupe {
+impl OnRepeat {
     /// Reads the name the admin API uses.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
-            "none" => Some(Self::None),
-            "dedupe" => Some(Self::Dedupe),
-            "duplicate_error" => Some(Self::DuplicateError),
+            "none" => Some(Self::Execute),
+            "dedupe" => Some(Self::AnswerFirst),
+            "duplicate_error" => Some(Self::Refuse),
             _ => None,
         }
     }
@@ -33,7 +35,7 @@ impl Dedupe {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Settings {
-    pub(crate) dedupe: Dedupe,
+    pub(crate) dedupe: OnRepeat,
     /// From execution to `processing`; for withdrawals executed from now on.
     pub(crate) processing_after_ms: Millis,
     /// From execution to `completed`; for withdrawals executed from now on.
@@ -51,7 +53,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            dedupe: Dedupe::None,
+            dedupe: OnRepeat::Execute,
             processing_after_ms: 200,
             complete_after_ms: 1_500,
             clock_offset_ms: 0,

@@ -17,10 +17,7 @@ impl Weights {
     pub(crate) fn charge(&mut self, path: &str, now: Millis) -> Self {
         let minute = now / 60_000;
         if minute != self.minute {
-            *self = Self {
-                minute,
-                ..Self::default()
-            };
+            *self = Self { minute, ..Self::default() };
         }
         let (ip, uid) = weight_of(path);
         self.ip += ip;

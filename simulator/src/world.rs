@@ -52,7 +52,7 @@ const NETWORKS: &[Line] = &[
 
 /// A coin and the networks it can leave on.
 pub(crate) struct Coin {
-    pub(crate) coin: &'static str,
+    pub(crate) symbol: &'static str,
     pub(crate) name: &'static str,
     /// Free balance before anything happened.
     pub(crate) opening_balance: Decimal,
@@ -61,7 +61,7 @@ pub(crate) struct Coin {
 
 /// A coin on a network; amounts are in units of the coin.
 pub(crate) struct Network {
-    pub(crate) network: &'static str,
+    pub(crate) symbol: &'static str,
     pub(crate) name: &'static str,
     pub(crate) is_default: bool,
     /// Taken out of the amount that leaves the account.
@@ -88,7 +88,7 @@ impl World {
             .map(|&(coin, name, opening)| {
                 let lines = NETWORKS.iter().filter(|line| line.coin == coin);
                 Ok(Coin {
-                    coin,
+                    symbol: coin,
                     name,
                     opening_balance: amount(opening)?,
                     networks: lines.map(Network::read).collect::<Result<_>>()?,
@@ -100,7 +100,7 @@ impl World {
 
     /// Finds a coin by its exact name.
     pub(crate) fn coin(&self, name: &str) -> Option<&Coin> {
-        self.coins.iter().find(|coin| coin.coin == name)
+        self.coins.iter().find(|coin| coin.symbol == name)
     }
 
     /// Finds a network of a coin by exact names.
@@ -113,7 +113,7 @@ impl Coin {
     /// The named network, or the default one.
     pub(crate) fn network(&self, name: Option<&str>) -> Option<&Network> {
         self.networks.iter().find(|network| match name {
-            Some(name) => network.network == name,
+            Some(name) => network.symbol == name,
             None => network.is_default,
         })
     }
@@ -123,7 +123,7 @@ impl Network {
     fn read(line: &Line) -> Result<Self> {
         let pattern = |text: &str| Regex::new(text).with_context(|| format!("pattern {text:?}"));
         Ok(Self {
-            network: line.network,
+            symbol: line.network,
             name: line.name,
             is_default: line.default,
             fee: amount(line.fee)?,
@@ -132,9 +132,7 @@ impl Network {
             multiple: amount(line.multiple)?,
             min_confirm: line.confirms,
             address: pattern(line.address)?,
-            tag: (!line.tag.is_empty())
-                .then(|| pattern(line.tag))
-                .transpose()?,
+            tag: (!line.tag.is_empty()).then(|| pattern(line.tag)).transpose()?,
         })
     }
 }
@@ -152,7 +150,7 @@ mod tests {
         let world = World::load().unwrap();
         for coin in &world.coins {
             let defaults = coin.networks.iter().filter(|n| n.is_default).count();
-            assert_eq!(defaults, 1, "{}", coin.coin);
+            assert_eq!(defaults, 1, "{}", coin.symbol);
             for network in &coin.networks {
                 assert!(network.fee < network.min && network.min < network.max);
                 assert!((network.min % network.multiple).is_zero());

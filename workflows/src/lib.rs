@@ -1,1 +1,26 @@
+//! Every decision of Backstop: one file per workflow, and what they share. No SQL and no HTTP here.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod call;
+mod failure;
+mod input;
+mod payout;
+mod progress;
+mod refund;
+mod saga;
+pub mod search;
+
+pub use failure::{StepFailure, classify};
+pub use input::RawInput;
+pub use progress::{Progress, StepState, StepStatus, Tracked};
+pub use refund::Refund;
+pub use saga::{Past, Pivot, Saga, Unwound};
+
+/// The task queue of workflows and ledger activities.
+pub const MAIN_QUEUE: &str = "backstop";
+
+/// The task queue of a venue's activities, beside the main queue `main` (which may carry a prefix).
+pub fn venue_queue(main: &str, venue: &str) -> String {
+    let prefix = main.strip_suffix(MAIN_QUEUE).unwrap_or_default();
+    format!("{prefix}venue-{venue}")
+}

@@ -1,0 +1,42 @@
+//! How the activities' errors show in Temporal: a refusal is final, everything else is tried again.
+
+use std::time::Duration;
+
+use backstop_domain::Refusal;
+use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
+
+use crate::books::BooksError;
+
+impl From<BooksError> for Failure {
+    fn from(error: BooksError) -> Self {
+        match error {
+            BooksError::Refused(refusal) => Self::Refused(*refusal),
+            other => Self::Again { kind: "BooksUnavailable", message: other.to_string(), after: None },
+        }
+    }
+}
+
+/// Why an activity did not give a result.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Final.
+    Refused(Refusal),
+    /// To be tried again, perhaps not before `after`.
+    Again { kind: &'static str, message: String, after: Option<Duration> },
+}
+
+impl From<Failure> for ActivityError {
+    fn from(failure: Failure) -> Self {
+        let application = match failure {
+            Failure::Refused(refusal) => ApplicationFailure::builder(refusal.message)
+                .type_name(refusal.kind.name())
+                .non_retryable(true)
+                .details(refusal.detail)
+                .build(),
+            Failure::Again { kind, message, after } => {
+                ApplicationFailure::builder(message).type_name(kind.to_owned()).maybe_next_retry_delay(after).build()
+            }
+        };
+        Self::application(application)
+    }
+}

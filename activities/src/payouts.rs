@@ -1,0 +1,352 @@
+//! The activities of payouts: the ledger's, and the venue's.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use backstop_domain::{
+    Refusal, RefusalKind, Resolution, Verdict,
+    machine::{AttemptEvent, AttemptState},
+    payout::{Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{
+    books::{AttemptRow, Books, BooksError},
+    failpoint,
+    failure::Failure,
+    venue::{LookupFailed, PayoutVenue, RecordState, SendOutcome, Withdrawal, WithdrawalRecord},
+};
+
+/// The input of `payout_abandon`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Abandon {
+    /// The opening to undo.
+    pub order: PayoutOrder,
+    /// Why, for the record.
+    pub reason: String,
+}
+
+/// The input of `payout_settle`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Settle {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// The venue's record.
+    pub paid: PaidRecord,
+}
+
+/// The input of `payout_return`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Return {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// Why, for the record.
+    pub reason: String,
+    /// The venue's record of the failure, if that is the proof.
+    pub failed_reference: Option<String>,
+}
+
+/// The input of `payout_escalate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Escalate {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// What was looked at, and what was not found.
+    pub evidence: String,
+}
+
+/// The input of `venue_confirm`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Confirm {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// At the pace of a payout that an operator has been called for.
+    pub slowly: bool,
+}
+
+/// The input of `venue_resolve`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolve {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// The operator's word.
+    pub resolution: Resolution,
+}
+
+/// Transitions of the books. All idempotent: made again, they answer with what is.
+#[derive(Debug)]
+pub struct LedgerActivities {
+    /// The books.
+    pub books: Books,
+}
+
+#[activities]
+impl LedgerActivities {
+    /// user available → in transit.
+    #[activity(name = "payout_open")]
+    pub async fn open(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        order: PayoutOrder,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.payout_open(&order).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// Undoes `payout_open`, whether it ran or not.
+    #[activity(name = "payout_abandon")]
+    pub async fn abandon(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: Abandon,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.payout_abandon(&input.order, &input.reason).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// in transit → world and fees.
+    #[activity(name = "payout_settle")]
+    pub async fn settle(self: Arc<Self>, _ctx: ActivityContext, input: Settle) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.payout_settle(&input.payout, &input.paid).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// in transit → user available.
+    #[activity(name = "payout_return")]
+    pub async fn return_money(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: Return,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        let reference = input.failed_reference.as_deref();
+        let returned = self.books.payout_return(&input.payout, &input.reason, reference).await;
+        Ok(returned.map_err(Failure::from)?.receipt)
+    }
+
+    /// Calls an operator.
+    #[activity(name = "payout_escalate")]
+    pub async fn escalate(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: Escalate,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.payout_escalate(&input.payout, &input.evidence).await.map_err(Failure::from)?.receipt)
+    }
+}
+
+/// How long this venue may take, and how often it is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct VenuePatience {
+    /// How long after its timestamp the venue accepts a request.
+    pub receive_window: Duration,
+    /// How long after that an executed withdrawal may still be missing from the history: the venue's visibility lag plus
+    /// the most its clock may differ from the books'.
+    pub visibility: Duration,
+    /// The longest pause between two lookups of one payout.
+    pub poll_max: Duration,
+}
+
+/// Calls of one venue, on that venue's own task queue.
+pub struct VenueActivities {
+    /// The books, where every attempt is recorded before it is sent.
+    pub books: Books,
+    /// The venue.
+    pub venue: Arc<dyn PayoutVenue>,
+    /// Its timings.
+    pub patience: VenuePatience,
+}
+
+const POLL_FIRST: Duration = Duration::from_millis(250);
+/// How much less often a payout is looked up once an operator has been called.
+const SLOWER: u32 = 6;
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
+/// The venue stamps its record with its own clock and whole seconds: look a little further on both sides.
+const RECORD_MARGIN_MS: i64 = 60_000;
+
+#[activities]
+impl VenueActivities {
+    /// Records an attempt and sends it. What was certainly not sent fails, and is tried again by the retry policy; what
+    /// may have been sent is an answer.
+    #[activity(name = "venue_submit")]
+    pub async fn submit(self: Arc<Self>, ctx: ActivityContext, order: PayoutOrder) -> Result<Submitted, ActivityError> {
+        beating(&ctx, self.send_once(&order)).await
+    }
+
+    /// Looks a payout up in the venue's record until it says something final; "not yet" fails, and is tried again.
+    #[activity(name = "venue_confirm")]
+    pub async fn confirm(self: Arc<Self>, ctx: ActivityContext, input: Confirm) -> Result<Confirmed, ActivityError> {
+        beating(&ctx, self.look_up(&input, ctx.info().attempt)).await
+    }
+
+    /// Ends a payout on an operator's word, unless the venue's record contradicts it.
+    #[activity(name = "venue_resolve")]
+    pub async fn resolve(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: Resolve,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        beating(&ctx, self.end_by_operator(&input)).await
+    }
+}
+
+impl VenueActivities {
+    async fn send_once(&self, order: &PayoutOrder) -> Result<Submitted, Failure> {
+        let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
+        let permit = self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await;
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {
+                return Ok(Submitted::Unknown { reason: refusal.message });
+            }
+            // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
+            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Frozen => {
+                return Err(Failure::Again { kind: "Frozen", message: refusal.message, after: None });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        failpoint::pass("venue_submit.recorded").await;
+        let amount = order.amount.to_string();
+        let withdrawal = Withdrawal {
+            client_id: &permit.client_id,
+            asset: order.asset_id.as_str(),
+            amount: &amount,
+            network: order.destination.network.as_str(),
+            address: order.destination.address.as_str(),
+            tag: order.destination.tag.as_ref().map(backstop_domain::BusinessId::as_str),
+        };
+        let outcome = self.venue.submit(withdrawal, permit.signed_at_ms).await;
+        failpoint::pass("venue_submit.sent").await;
+        tracing::info!(payout = %order.payout_id, attempt = permit.attempt, ?outcome, "sent");
+        self.record(&payout, permit.attempt, &outcome).await?;
+        match outcome {
+            SendOutcome::Done(venue_reference) => Ok(Submitted::Accepted { venue_reference }),
+            SendOutcome::Rejected(reason) => Ok(Submitted::Rejected { reason }),
+            SendOutcome::Unknown(reason) => Ok(Submitted::Unknown { reason }),
+            SendOutcome::NotSent { reason, after } => {
+                Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
+            }
+        }
+    }
+
+    /// Should this fail, the attempt stays pending: the next execution finds it in doubt and looks it up.
+    async fn record(&self, payout: &PayoutRef, attempt: i32, outcome: &SendOutcome) -> Result<(), BooksError> {
+        let (event, detail, reference) = match outcome {
+            SendOutcome::Done(id) => (AttemptEvent::Accept, "", Some(id.as_str())),
+            SendOutcome::Rejected(reason) => (AttemptEvent::Reject, reason.as_str(), None),
+            SendOutcome::NotSent { reason, .. } => (AttemptEvent::NotSend, reason.as_str(), None),
+            SendOutcome::Unknown(reason) => (AttemptEvent::Lose, reason.as_str(), None),
+        };
+        self.books.payout_attempt_outcome(payout, attempt, event, detail, reference).await
+    }
+
+    async fn look_up(&self, input: &Confirm, tries: u32) -> Result<Confirmed, Failure> {
+        let payout = &input.payout;
+        let longest = if input.slowly { self.patience.poll_max * SLOWER } else { self.patience.poll_max };
+        let attempts = self.books.payout_attempts(&payout.payout_id).await?;
+        let live: Vec<&AttemptRow> = attempts.iter().filter(|attempt| attempt.state.is_live()).collect();
+        let Some(now_ms) = live.first().map(|attempt| attempt.now_ms) else { return Ok(Confirmed::Absent) };
+        let void_after_ms = live.iter().map(|attempt| attempt.void_after_ms).max().unwrap_or(now_ms);
+        let records = self.records(payout, &attempts).await?;
+        let paid: Vec<&WithdrawalRecord> = records.iter().filter(|r| r.state == RecordState::Completed).collect();
+        let open: Vec<&WithdrawalRecord> = records.iter().filter(|r| r.state == RecordState::Pending).collect();
+        if paid.len() + open.len() > 1 {
+            let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+            let evidence = json!({"withdrawals": ids});
+            self.books.find("payout_sent_twice", payout.payout_id.as_str(), "critical", &evidence).await?;
+        }
+        if let Some(record) = paid.first() {
+            return Ok(Confirmed::Paid(paid_record(record)));
+        }
+        let again =
+            |message: String| Failure::Again { kind: "NotConfirmedYet", message, after: Some(pause(tries, longest)) };
+        if let Some(record) = open.first() {
+            return Err(again(format!("withdrawal {} is still on its way at the venue", record.id)));
+        }
+        match records.first() {
+            // A failed record speaks for the attempts that would be visible by now; a younger one may still show.
+            Some(failed) if now_ms > void_after_ms => Ok(Confirmed::Failed {
+                venue_reference: failed.id.clone(),
+                reason: format!("failed at the venue: {}", failed.info),
+            }),
+            Some(failed) => Err(again(format!("withdrawal {} failed; waiting for the last attempt", failed.id))),
+            None if self.books.payout_attempts_vanish(payout, now_ms).await? == 0 => Ok(Confirmed::Absent),
+            None => Err(again(not_found(&live, void_after_ms - now_ms))),
+        }
+    }
+
+    /// The venue's complete record of the payout, from its first attempt on.
+    async fn records(&self, payout: &PayoutRef, attempts: &[AttemptRow]) -> Result<Vec<WithdrawalRecord>, Failure> {
+        let (Some(first), Some(last)) = (attempts.first(), attempts.last()) else { return Ok(Vec::new()) };
+        let client_id = self.books.payout(&payout.payout_id).await?.receipt.client_id;
+        let (from_ms, until_ms) = (first.signed_at_ms - RECORD_MARGIN_MS, last.void_after_ms + RECORD_MARGIN_MS);
+        let found = self.venue.withdrawals(&client_id, from_ms, until_ms, last.now_ms).await;
+        found.map_err(|LookupFailed { reason, after }| Failure::Again {
+            kind: "LookupFailed",
+            message: format!("the venue's history could not be read: {reason}"),
+            after,
+        })
+    }
+
+    async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
+        let (payout, resolution) = (&input.payout, &input.resolution);
+        let attempts = self.books.payout_attempts(&payout.payout_id).await?;
+        let records = self.records(payout, &attempts).await?;
+        let executed = resolution.verdict == Verdict::Executed;
+        let by_state = |state| records.iter().find(|record| record.state == state);
+        let contradiction = |record: &WithdrawalRecord, says: &str| {
+            Failure::Refused(Refusal {
+                kind: RefusalKind::Contradicted,
+                message: format!("the venue's record says that withdrawal {} {says}", record.id),
+                detail: json!({"venue_reference": record.id, "says": says}),
+            })
+        };
+        let standing =
+            match (by_state(RecordState::Completed), by_state(RecordState::Pending), by_state(RecordState::Failed)) {
+                (Some(record), _, _) if executed => self.books.payout_settle(payout, &paid_record(record)).await?,
+                (Some(record), _, _) => return Err(contradiction(record, "is completed")),
+                (None, Some(record), _) => return Err(contradiction(record, "is still on its way")),
+                (None, None, Some(record)) if executed => return Err(contradiction(record, "failed")),
+                (None, None, _) => self.books.payout_resolve(payout, resolution).await?,
+            };
+        Ok(standing.receipt)
+    }
+}
+
+fn paid_record(record: &WithdrawalRecord) -> PaidRecord {
+    PaidRecord {
+        venue_reference: record.id.clone(),
+        received: record.received.clone(),
+        network_fee: record.network_fee.clone(),
+        tx_id: record.tx_id.clone(),
+    }
+}
+
+fn not_found(live: &[&AttemptRow], void_in_ms: i64) -> String {
+    let last = live.iter().max_by_key(|attempt| attempt.attempt);
+    let accepted = live.iter().any(|attempt| attempt.state == AttemptState::Accepted);
+    let outlook = if accepted {
+        "the venue accepted it, so it is not given up".to_owned()
+    } else if void_in_ms > 0 {
+        format!("it may still show for {void_in_ms} ms")
+    } else {
+        "the next lookup decides".to_owned()
+    };
+    format!("attempt {} is not in the venue's history; {outlook}", last.map_or(0, |attempt| attempt.attempt))
+}
+
+/// Grows by half with every try, up to the longest.
+fn pause(tries: u32, longest: Duration) -> Duration {
+    let grown = (1..tries.min(32)).fold(POLL_FIRST, |pause, _| longest.min(pause * 3 / 2));
+    grown.min(longest)
+}
+
+/// Runs `work` while telling the server that this worker lives, so that its death is noticed within the heartbeat timeout.
+async fn beating<T>(ctx: &ActivityContext, work: impl Future<Output = Result<T, Failure>>) -> Result<T, ActivityError> {
+    let mut work = std::pin::pin!(work);
+    let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
+    loop {
+        tokio::select! {
+            result = &mut work => return result.map_err(ActivityError::from),
+            _ = beats.tick() => { let _ = ctx.record_heartbeat(()).await; }
+        }
+    }
+}

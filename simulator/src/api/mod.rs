@@ -1,0 +1,71 @@
+//! The public API: which endpoint a request is for, and what the endpoint answers.
+
+mod history;
+mod wallet;
+mod withdraw;
+
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::app::App;
+use crate::auth::{Claim, authorize};
+use crate::clock::{Millis, wall_ms};
+use crate::faults::Twist;
+use crate::params::Params;
+use crate::refusal::{Refusal, UNKNOWN};
+
+pub(crate) use history::tx_id;
+
+/// Where withdrawals are asked for.
+pub(crate) const APPLY_PATH: &str = "/sapi/v1/capital/withdraw/apply";
+
+/// A request, read completely.
+#[derive(Debug)]
+pub(crate) struct ApiRequest {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// Without the question mark.
+    pub(crate) query: String,
+    pub(crate) body: String,
+    pub(crate) api_key: Option<String>,
+}
+
+/// What an endpoint works with.
+struct Call<'a> {
+    app: &'a App,
+    params: Params,
+    /// The machine's clock, which drives the records.
+    now: Millis,
+    /// The server's clock, which the client sees.
+    server_now: Millis,
+    twist: &'a Twist,
+}
+
+type Endpoint = fn(&Call<'_>) -> Result<Answer, Refusal>;
+
+/// Executes a request at this moment; all checks, the receive window too, are made now.
+pub(crate) fn execute(app: &App, request: &ApiRequest, twist: &Twist) -> Answer {
+    let now = wall_ms();
+    let server_now = now + app.ledger().settings().clock_offset_ms;
+    let endpoint: Endpoint = match (request.method.as_str(), request.path.as_str()) {
+        ("GET", "/api/v3/ping") => return Answer::ok(&json!({})),
+        ("GET", "/api/v3/time") => return Answer::ok(&json!({"serverTime": server_now})),
+        ("GET", "/api/v3/account") => wallet::account,
+        ("GET", "/sapi/v1/capital/config/getall") => wallet::all_coins,
+        ("GET", "/sapi/v1/capital/deposit/hisrec") => history::deposits,
+        ("GET", "/sapi/v1/capital/withdraw/history") => history::withdrawals,
+        ("POST", APPLY_PATH) => withdraw::apply,
+        _ => return Answer::not_found(),
+    };
+    let claim = Claim { api_key: request.api_key.as_deref(), query: &request.query, body: &request.body };
+    let answered = authorize(&claim, &app.keys, server_now)
+        .and_then(|params| endpoint(&Call { app, params, now, server_now, twist }));
+    answered.unwrap_or_else(Answer::from)
+}
+
+/// The books could not be written, so nothing was done.
+fn not_recorded(error: &std::io::Error) -> Refusal {
+    tracing::error!(%error, "the journal cannot be written");
+    let msg = "An unknown error occurred while processing the request.";
+    Refusal::with_status(500, UNKNOWN, msg)
+}

@@ -1,0 +1,105 @@
+//! `GET /api/v3/account`
+//! (<https://developers.binance.com/docs/binance-spot-api-docs/rest-api/account-endpoints>) and
+//! `GET /sapi/v1/capital/config/getall`
+//! (<https://developers.binance.com/docs/wallet/capital/all-coins-info>).
+
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::answer::Answer;
+use crate::refusal::Refusal;
+use crate::world::{Coin, Network};
+
+const NO_MONEY: &str = "0.00000000";
+
+/// Balances of the spot account. A withdrawal leaves the free balance when it is executed.
+#[allow(clippy::unnecessary_wraps, reason = "all endpoints have one signature")]
+pub(super) fn account(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let ledger = call.app.ledger();
+    let balances = call.app.world.coins.iter().map(|coin| {
+        let free = ledger.free(coin.symbol, call.now);
+        json!({"asset": coin.symbol, "free": money(free), "locked": NO_MONEY})
+    });
+    let balances: Vec<Value> = balances.collect();
+    Ok(Answer::ok(&json!({
+        "makerCommission": 10,
+        "takerCommission": 10,
+        "buyerCommission": 0,
+        "sellerCommission": 0,
+        "canTrade": true,
+        "canWithdraw": true,
+        "canDeposit": true,
+        "brokered": false,
+        "requireSelfTradePrevention": false,
+        "preventSor": false,
+        "updateTime": call.server_now,
+        "accountType": "SPOT",
+        "balances": balances,
+        "permissions": ["SPOT"],
+        "uid": 1,
+    })))
+}
+
+/// Coins, their networks and what a withdrawal costs.
+#[allow(clippy::unnecessary_wraps, reason = "all endpoints have one signature")]
+pub(super) fn all_coins(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let coins = call.app.world.coins.iter().map(|coin| describe(coin, call));
+    Ok(Answer::ok(&Value::Array(coins.collect())))
+}
+
+fn describe(coin: &Coin, call: &Call<'_>) -> Value {
+    let ledger = call.app.ledger();
+    let settings = ledger.settings();
+    let open = |network: &Network| !settings.is_disabled(coin.symbol, network.symbol);
+    let networks = coin.networks.iter();
+    let networks: Vec<Value> = networks.map(|network| describe_network(coin.symbol, network, open(network))).collect();
+    json!({
+        "coin": coin.symbol,
+        "name": coin.name,
+        "depositAllEnable": true,
+        "withdrawAllEnable": coin.networks.iter().any(open),
+        "trading": true,
+        "isLegalMoney": false,
+        "free": money(ledger.free(coin.symbol, call.now)),
+        "locked": NO_MONEY,
+        "freeze": NO_MONEY,
+        "withdrawing": money(ledger.withdrawing(coin.symbol, call.now)),
+        "ipoable": NO_MONEY,
+        "ipoing": NO_MONEY,
+        "storage": NO_MONEY,
+        "networkList": networks,
+    })
+}
+
+fn describe_network(coin: &str, network: &Network, open: bool) -> Value {
+    let tag = network.tag.as_ref().map_or("", |tag| tag.as_str());
+    json!({
+        "network": network.symbol,
+        "coin": coin,
+        "name": network.name,
+        "isDefault": network.is_default,
+        "depositEnable": true,
+        "withdrawEnable": open,
+        "depositDesc": "",
+        "withdrawDesc": "",
+        "specialTips": "",
+        "addressRegex": network.address.as_str(),
+        "memoRegex": tag,
+        "sameAddress": !tag.is_empty(),
+        "minConfirm": network.min_confirm,
+        "unLockConfirm": network.min_confirm,
+        "withdrawFee": network.fee.to_string(),
+        "withdrawMin": network.min.to_string(),
+        "withdrawMax": network.max.to_string(),
+        "withdrawIntegerMultiple": network.multiple.to_string(),
+        "withdrawInternalMin": network.multiple.to_string(),
+        "estimatedArrivalTime": 5,
+        "busy": false,
+    })
+}
+
+/// Balances are written with eight decimal places, whatever they need.
+fn money(amount: Decimal) -> String {
+    format!("{amount:.8}")
+}

@@ -1,0 +1,13 @@
+//! The paper exchange from outside: over its two listeners, and as a process.
+#![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod admin;
+mod checks;
+mod client;
+mod endpoints;
+mod faults;
+mod faults_in_time;
+mod history;
+mod process;
+mod restart;
+mod withdraw;

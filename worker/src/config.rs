@@ -1,0 +1,114 @@
+//! What the program is told by flags and environment.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use anyhow::{Context, Result};
+use backstop_activities::{
+    payouts::VenuePatience,
+    venue::{Binance, BinanceConfig},
+};
+use clap::Args;
+use reqwest::Url;
+use sqlx::postgres::PgConnectOptions;
+
+/// The settings of `backstop worker`.
+#[derive(Args, Clone, Debug)]
+pub struct WorkerConfig {
+    /// Temporal's gRPC endpoint
+    #[arg(long, env = "TEMPORAL_ADDRESS", default_value = "http://127.0.0.1:7233")]
+    pub temporal_address: String,
+    /// Temporal's namespace
+    #[arg(long, env = "TEMPORAL_NAMESPACE", default_value = "default")]
+    pub temporal_namespace: String,
+    /// The books, as a login that holds the role backstop_worker
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Connections to the books
+    #[arg(long, env = "BACKSTOP_DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections: u32,
+    /// The main task queue; a prefix is allowed, as in `blue.backstop`
+    #[arg(long, env = "BACKSTOP_TASK_QUEUE", default_value = backstop_workflows::MAIN_QUEUE)]
+    pub task_queue: String,
+    #[command(flatten)]
+    pub venue: VenueConfig,
+    /// Written once the worker serves, with its process id
+    #[arg(long, env = "BACKSTOP_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Where failpoints are armed (debug builds only)
+    #[arg(long, env = "BACKSTOP_FAILPOINTS", hide = true)]
+    pub failpoints: Option<PathBuf>,
+}
+
+/// The venue that this worker serves. Without an address it serves none.
+#[derive(Args, Clone, Debug)]
+pub struct VenueConfig {
+    /// The venue's name, as the books' `networks` name it
+    #[arg(long, env = "BACKSTOP_VENUE_NAME", default_value = "binance")]
+    pub venue_name: String,
+    /// The venue's REST endpoint
+    #[arg(long, env = "BACKSTOP_VENUE_URL")]
+    pub venue_url: Option<Url>,
+    /// The API key
+    #[arg(long, env = "BACKSTOP_VENUE_KEY", hide_env_values = true, default_value = "")]
+    pub venue_key: String,
+    /// Its secret
+    #[arg(long, env = "BACKSTOP_VENUE_SECRET", hide_env_values = true, default_value = "")]
+    pub venue_secret: String,
+    /// How long after its timestamp the venue accepts a request, ms
+    #[arg(long, env = "BACKSTOP_VENUE_RECEIVE_WINDOW_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub venue_receive_window_ms: u32,
+    /// How much the venue's clock may differ from the books', ms
+    #[arg(long, env = "BACKSTOP_VENUE_CLOCK_SKEW_MS", default_value_t = 1_000)]
+    pub venue_clock_skew_ms: u32,
+    /// How long an executed withdrawal may be missing from the venue's history, ms
+    #[arg(long, env = "BACKSTOP_VENUE_VISIBILITY_LAG_MS", default_value_t = 60_000)]
+    pub venue_visibility_lag_ms: u32,
+    /// How long an answer is waited for, ms
+    #[arg(long, env = "BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", default_value_t = 10_000)]
+    pub venue_answer_timeout_ms: u32,
+    /// The longest pause between two lookups of one payout, ms
+    #[arg(long, env = "BACKSTOP_VENUE_POLL_MAX_MS", default_value_t = 10_000)]
+    pub venue_poll_max_ms: u32,
+}
+
+impl VenueConfig {
+    /// The connector, if an address is configured.
+    ///
+    /// # Errors
+    /// When the key is missing, or the TLS backend can't be set up.
+    pub fn connector(&self) -> Result<Option<Binance>> {
+        let Some(base_url) = self.venue_url.clone() else { return Ok(None) };
+        anyhow::ensure!(!self.venue_key.is_empty(), "BACKSTOP_VENUE_KEY: expected the API key of {}", self.venue_name);
+        anyhow::ensure!(!self.venue_secret.is_empty(), "BACKSTOP_VENUE_SECRET: expected the secret of that key");
+        let connector = Binance::new(BinanceConfig {
+            base_url,
+            api_key: self.venue_key.clone(),
+            api_secret: self.venue_secret.clone().into(),
+            receive_window: millis(self.venue_receive_window_ms),
+            answer_timeout: millis(self.venue_answer_timeout_ms),
+        });
+        Ok(Some(connector.context("setting up the venue's HTTP client")?))
+    }
+
+    /// How long this venue may take.
+    pub fn patience(&self) -> VenuePatience {
+        VenuePatience {
+            receive_window: millis(self.venue_receive_window_ms),
+            visibility: millis(self.venue_clock_skew_ms) + millis(self.venue_visibility_lag_ms),
+            poll_max: millis(self.venue_poll_max_ms),
+        }
+    }
+}
+
+/// Reads a database URL.
+///
+/// # Errors
+/// When it is none.
+pub fn database(url: &str) -> Result<PgConnectOptions> {
+    // The URL may hold a password, so that only its form is reported.
+    PgConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("DATABASE_URL: expected postgres://user@host:port/name"))
+}
+
+fn millis(milliseconds: u32) -> Duration {
+    Duration::from_millis(milliseconds.into())
+}

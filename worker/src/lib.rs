@@ -1,0 +1,5 @@
+//! The `backstop` program: serves Backstop's task queues, migrates the books, and runs the local stack.
+
+pub mod config;
+pub mod serve;
+pub mod stack;

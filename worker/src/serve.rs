@@ -1,0 +1,156 @@
+//! `backstop worker`: serves the main task queue, and the venue's if one is configured, until it is told to stop.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use backon::{ExponentialBuilder, Retryable};
+use backstop_activities::{
+    books::Books,
+    failpoint,
+    payouts::{LedgerActivities, VenueActivities},
+};
+use backstop_workflows::{MAIN_QUEUE, Refund, search, venue_queue};
+use reqwest::Url;
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions, tonic,
+};
+use temporalio_common::protos::temporal::api::{
+    enums::v1::IndexedValueType, operatorservice::v1::AddSearchAttributesRequest,
+};
+use temporalio_sdk::{
+    Runtime, Worker, WorkerOptions,
+    interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next},
+    runtime::RuntimeOptions,
+};
+
+use crate::config::{WorkerConfig, database};
+
+/// How long running activities may take to end after SIGTERM.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How soon a workflow that waits moves to another worker after its own has died.
+const STICKY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When Temporal or the books can't be reached, or a worker ends by itself.
+pub async fn serve(config: WorkerConfig) -> Result<()> {
+    anyhow::ensure!(
+        config.task_queue.ends_with(MAIN_QUEUE),
+        "BACKSTOP_TASK_QUEUE: expected a name that ends with {MAIN_QUEUE:?}, got {:?}",
+        config.task_queue
+    );
+    if let Some(directory) = config.failpoints.clone() {
+        failpoint::watch(directory);
+    }
+    let connector = config.venue.connector()?;
+    let options = database(&config.database_url)?;
+    let connect = || Books::connect(options.clone(), config.database_connections);
+    let books = connect.retry(patiently()).await.context("connecting to the books")?;
+    let client = connect_temporal(&config.temporal_address, &config.temporal_namespace).await?;
+    register_search_attributes(&client, &config.temporal_namespace).await?;
+
+    let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
+    let options = WorkerOptions::new(&config.task_queue)
+        .register_workflow::<Refund>()?
+        .register_activities(LedgerActivities { books: books.clone() })
+        .activity_inbound_interceptor(Failpoints)
+        .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
+        .graceful_shutdown_period(SHUTDOWN_GRACE)
+        .build();
+    let mut workers = vec![Worker::new(&runtime, client.clone(), options)?];
+    if let Some(connector) = connector {
+        let venue = VenueActivities { books, venue: Arc::new(connector), patience: config.venue.patience() };
+        let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
+            .register_activities(venue)
+            .activity_inbound_interceptor(Failpoints)
+            .graceful_shutdown_period(SHUTDOWN_GRACE)
+            .build();
+        workers.push(Worker::new(&runtime, client, options)?);
+    }
+    let queues: Vec<&str> = workers.iter().map(Worker::task_queue).collect();
+    tracing::info!(?queues, "serving");
+    if let Some(file) = &config.ready_file {
+        std::fs::write(file, std::process::id().to_string()).context("writing the ready file")?;
+    }
+    let shutdowns: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
+    tokio::spawn(async move {
+        stop_signal().await;
+        tracing::info!("stopping");
+        shutdowns.iter().for_each(|shutdown| shutdown());
+    });
+    futures::future::try_join_all(workers.iter_mut().map(Worker::run)).await?;
+    Ok(())
+}
+
+/// Connects to Temporal, for up to a minute while it starts.
+///
+/// # Errors
+/// When the address is none, or nothing answers there.
+pub async fn connect_temporal(address: &str, namespace: &str) -> Result<Client> {
+    let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let url = Url::parse(&address).with_context(|| format!("TEMPORAL_ADDRESS: expected host:port, got {address:?}"))?;
+    let connect = || Connection::connect(ConnectionOptions::new(url.clone()).identity(identity()).build());
+    let connection = connect.retry(patiently()).await.with_context(|| format!("connecting to Temporal at {address}"))?;
+    Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
+}
+
+/// Makes the search attributes known. Doing it again changes nothing.
+///
+/// # Errors
+/// When Temporal refuses.
+pub async fn register_search_attributes(client: &Client, namespace: &str) -> Result<()> {
+    let keyword = i32::from(IndexedValueType::Keyword);
+    let search_attributes: HashMap<String, i32> = search::ALL.iter().map(|name| ((*name).to_owned(), keyword)).collect();
+    let register = || async {
+        let mut operator = client.connection().operator_service();
+        let request =
+            AddSearchAttributesRequest { search_attributes: search_attributes.clone(), namespace: namespace.to_owned() };
+        match operator.add_search_attributes(tonic::Request::new(request)).await {
+            Err(status) if status.code() != tonic::Code::AlreadyExists => Err(status),
+            _ => Ok(()),
+        }
+    };
+    register.retry(patiently()).await.context("registering the search attributes")
+}
+
+fn identity() -> String {
+    format!("backstop-worker@{}", std::process::id())
+}
+
+fn patiently() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_total_delay(Some(Duration::from_secs(60)))
+        .without_max_times()
+}
+
+/// Resolves on SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// A failpoint before and after every activity, local ones too: `<activity>.before`, `<activity>.after`.
+struct Failpoints;
+
+impl ActivityInboundInterceptor for Failpoints {
+    fn execute_activity<'a>(
+        &'a self,
+        input: ExecuteActivityInput,
+        next: Next<'a, ExecuteActivityInput, ExecuteActivityOutput<'a>>,
+    ) -> ExecuteActivityOutput<'a> {
+        let name = input.activity_info().activity_type.clone();
+        Box::pin(async move {
+            failpoint::pass(&format!("{name}.before")).await;
+            let result = next.run(input).await;
+            failpoint::pass(&format!("{name}.after")).await;
+            result
+        })
+    }
+}

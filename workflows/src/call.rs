@@ -1,0 +1,116 @@
+//! How activities are called: ledger transitions locally first, venue calls on the venue's queue.
+
+use std::{marker::PhantomData, time::Duration};
+
+use temporalio_common::{
+    ActivityCloseTimeouts, ActivityDefinition, RetryPolicy,
+    data_converters::{TemporalDeserializable, TemporalSerializable},
+};
+use temporalio_sdk::{ActivityOptions, LocalActivityOptions, WorkflowCancellationToken, WorkflowContext};
+
+use crate::failure::{StepFailure, classify};
+
+/// An activity by its name and types, which unlike the macro's own markers can be called again.
+pub(crate) struct Named<I, O> {
+    name: String,
+    types: PhantomData<fn(I) -> O>,
+}
+
+impl<I, O> Named<I, O> {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), types: PhantomData }
+    }
+}
+
+impl<I, O> Clone for Named<I, O> {
+    fn clone(&self) -> Self {
+        Self::new(self.name.clone())
+    }
+}
+
+impl<I, O> ActivityDefinition for Named<I, O>
+where
+    I: TemporalDeserializable + TemporalSerializable + 'static,
+    O: TemporalDeserializable + TemporalSerializable + 'static,
+{
+    type Input = I;
+    type Output = O;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCAL_ATTEMPTS_MAX: u32 = 4;
+const VENUE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How soon the server notices that a worker died in the middle of a venue call.
+const VENUE_HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// Runs a ledger transition: a few times as a local activity, which costs least, then as a regular one, whose retries add
+/// nothing to the history and show as pending with their last failure. Ends with a result, a refusal or a cancellation.
+pub(crate) async fn ledger<W, I, O>(
+    ctx: &WorkflowContext<W>,
+    activity: Named<I, O>,
+    input: I,
+    summary: &str,
+    token: &WorkflowCancellationToken,
+) -> Result<O, StepFailure>
+where
+    I: TemporalDeserializable + TemporalSerializable + Clone + 'static,
+    O: TemporalDeserializable + TemporalSerializable + 'static,
+{
+    let local_retries =
+        RetryPolicy::builder().initial_interval(Duration::from_millis(50)).maximum_attempts(LOCAL_ATTEMPTS_MAX).build();
+    let local = LocalActivityOptions::builder()
+        .start_to_close_timeout(LEDGER_TIMEOUT)
+        .schedule_to_close_timeout(LEDGER_TIMEOUT * (LOCAL_ATTEMPTS_MAX + 1))
+        .retry_policy(local_retries)
+        .cancellation_token(token.clone())
+        .summary(summary.to_owned())
+        .build();
+    let failure = match ctx.execute_local_activity(activity.clone(), input.clone(), local).await {
+        Ok(output) => return Ok(output),
+        Err(error) => classify(&error),
+    };
+    if matches!(failure, StepFailure::Refused(_) | StepFailure::Cancelled) {
+        return Err(failure);
+    }
+    let retries = RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(500))
+        .maximum_interval(Duration::from_secs(10))
+        .build();
+    let regular = ActivityOptions::with_start_to_close_timeout(LEDGER_TIMEOUT)
+        .retry_policy(retries)
+        .cancellation_token(token.clone())
+        .summary(summary.to_owned())
+        .build();
+    ctx.execute_activity(activity, input, regular).await.map_err(|error| classify(&error))
+}
+
+/// The options of a venue call: on the venue's queue, tried again until `within` is over (for ever without it).
+pub(crate) fn venue_options(
+    queue: &str,
+    within: Option<Duration>,
+    summary: &str,
+    token: &WorkflowCancellationToken,
+) -> ActivityOptions {
+    let timeouts = match within {
+        None => ActivityCloseTimeouts::StartToClose(VENUE_TIMEOUT),
+        Some(within) => ActivityCloseTimeouts::ScheduleAndStartToClose {
+            schedule_to_close: within,
+            start_to_close: VENUE_TIMEOUT.min(within),
+        },
+    };
+    let retries = RetryPolicy::builder()
+        .initial_interval(Duration::from_millis(500))
+        .maximum_interval(Duration::from_secs(10))
+        .build();
+    ActivityOptions::with_close_timeouts(timeouts)
+        .task_queue(queue)
+        .heartbeat_timeout(VENUE_HEARTBEAT)
+        .retry_policy(retries)
+        .cancellation_token(token.clone())
+        .summary(summary)
+        .build()
+}

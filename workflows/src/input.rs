@@ -1,0 +1,64 @@
+use std::sync::OnceLock;
+
+use backstop_domain::{InvalidInput, Refusal};
+use serde_json::Value;
+use temporalio_common::{
+    data_converters::{
+        GenericPayloadConverter, PayloadConversionError, SerializationContext, TemporalDeserializable,
+        TemporalSerializable,
+    },
+    protos::temporal::api::common::v1::Payload,
+};
+use temporalio_sdk::{ApplicationFailure, WorkflowTermination};
+
+/// Input as somebody typed it. Decoding never fails: what is wrong with it is found by the workflow, which can then say
+/// so and end. (A decoding error would fail the workflow *task*, and that is tried again for ever.)
+#[derive(Clone, Debug)]
+pub struct RawInput(Result<Value, InvalidInput>);
+
+impl RawInput {
+    /// The input of a start from our own code.
+    pub fn of(value: Value) -> Self {
+        Self(Ok(value))
+    }
+
+    /// Hands the input to a reader.
+    ///
+    /// # Errors
+    /// The reader's, or what was wrong with the input as a whole.
+    pub fn read<T>(&self, reader: impl FnOnce(Value) -> Result<T, InvalidInput>) -> Result<T, InvalidInput> {
+        self.0.clone().and_then(reader)
+    }
+}
+
+impl TemporalDeserializable for RawInput {
+    fn from_payloads(_: &SerializationContext<'_>, payloads: Vec<Payload>) -> Result<Self, PayloadConversionError> {
+        let one = |got: &str| InvalidInput::new("input", format!("one JSON object, got {got}"));
+        Ok(Self(match payloads.as_slice() {
+            [] => Err(one("no input")),
+            [payload] if payload.metadata.get("encoding").is_some_and(|e| e.as_slice() == b"json/plain") => {
+                serde_json::from_slice(&payload.data).map_err(|error| one(&format!("unreadable JSON: {error}")))
+            }
+            [_] => Err(one("another encoding")),
+            several => Err(one(&format!("{} inputs", several.len()))),
+        }))
+    }
+}
+
+impl TemporalSerializable for RawInput {
+    fn to_payload(&self, ctx: &SerializationContext<'_>) -> Result<Payload, PayloadConversionError> {
+        static NOTHING: OnceLock<Value> = OnceLock::new();
+        let value = self.0.as_ref().unwrap_or_else(|_| NOTHING.get_or_init(|| Value::Null));
+        ctx.converter.to_payload(ctx, value)
+    }
+}
+
+/// Ends the workflow with a refusal that Temporal shows as the failure's type, message and details.
+pub(crate) fn refuse(refusal: Refusal) -> WorkflowTermination {
+    ApplicationFailure::builder(refusal.message)
+        .type_name(refusal.kind.name())
+        .non_retryable(true)
+        .details(refusal.detail)
+        .build()
+        .into()
+}

@@ -1,0 +1,292 @@
+//! How a payout is paid: open → (pivot) attempt and submit → confirm → settle, or the money comes back, or a person is
+//! called. Shared by every workflow that pays out.
+
+use std::time::{Duration, SystemTime};
+
+use backstop_activities::payouts::{
+    Abandon, Confirm, Escalate, LedgerActivities, Resolve, Return, Settle, VenueActivities,
+};
+use backstop_domain::{
+    RefusalKind, Resolution,
+    machine::PayoutState,
+    payout::{Confirmed, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
+};
+use futures::{FutureExt, future::FusedFuture};
+use temporalio_sdk::{
+    CancellableFuture, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowTermination,
+};
+
+use crate::{
+    call::venue_options,
+    failure::{StepFailure, classify},
+    input::RawInput,
+    progress::{StepState, Tracked},
+    saga::{Past, Pivot, Saga, Unwound, update},
+    search, venue_queue,
+};
+
+/// A send that vanished without a trace is repeated this often in all, then the money comes back.
+const SENDS_MAX: u32 = 5;
+/// How long an operator's update waits for the venue's record before it is refused.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a workflow that pays out keeps for the operator's update.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Desk {
+    venue: String,
+    resolved: Option<PayoutReceipt>,
+}
+
+/// A workflow that pays out.
+pub(crate) trait Payer: Tracked {
+    /// The operator's desk.
+    fn desk(&mut self) -> &mut Desk;
+
+    /// The same, for looking.
+    fn desk_shown(&self) -> &Desk;
+}
+
+/// Pays out, exactly once or not at all.
+pub(crate) async fn pay_out<W: Payer>(
+    ctx: &WorkflowContext<W>,
+    order: PayoutOrder,
+    confirm_timeout: Duration,
+) -> Result<PayoutReceipt, WorkflowTermination> {
+    let mut saga = Saga::new(ctx);
+    let abandon = Abandon { order: order.clone(), reason: format!("undone by workflow {}", order.holder) };
+    let opened = saga
+        .step("open payout", &LedgerActivities::open, order.clone())
+        .undo("abandon payout", &LedgerActivities::abandon, &abandon)
+        .run(&format!("open payout {}: {}", order.payout_id, order.in_words()))
+        .await;
+    let journey = Journey::new(ctx, order, confirm_timeout);
+    let receipt = match opened {
+        Ok(receipt) if receipt.state.is_final() => receipt,
+        Ok(receipt) if receipt.state == PayoutState::Opened => {
+            show_state(ctx, &receipt);
+            let queue = venue_queue(ctx.task_queue(), &receipt.venue);
+            let options =
+                venue_options(&queue, Some(confirm_timeout), &journey.says("submit"), &ctx.cancellation_token());
+            match saga.pivot("submit to the venue", VenueActivities::submit, journey.order.clone(), options).await {
+                Pivot::Crossed(past, sent) => journey.forward(past, receipt, sent).await,
+                Pivot::Undone(failure) => return Err(undone(ctx, failure)),
+            }
+        }
+        Ok(receipt) => journey.forward(saga.already_past(), receipt, None).await,
+        Err(failure) => match saga.unwind(failure).await {
+            Unwound::Undone(failure) => return Err(undone(ctx, failure)),
+            Unwound::TooLate(past) => {
+                let receipt =
+                    past.ledger("read payout", &LedgerActivities::open, journey.order.clone(), "read").await?;
+                journey.forward(past, receipt, None).await
+            }
+        },
+    };
+    show_state(ctx, &receipt);
+    Ok(receipt)
+}
+
+fn undone<W: Tracked>(ctx: &WorkflowContext<W>, failure: StepFailure) -> WorkflowTermination {
+    show(ctx, "undone");
+    failure.into()
+}
+
+/// A payout past its pivot, on its way to the venue's true answer.
+struct Journey {
+    order: PayoutOrder,
+    payout: PayoutRef,
+    give_up_at: Option<SystemTime>,
+}
+
+impl Journey {
+    fn new<W>(ctx: &WorkflowContext<W>, order: PayoutOrder, confirm_timeout: Duration) -> Self {
+        let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
+        Self { order, payout, give_up_at: ctx.workflow_time().map(|now| now + confirm_timeout) }
+    }
+
+    fn says(&self, verb: &str) -> String {
+        format!("{verb} {}: {}", self.payout.payout_id, self.order.in_words())
+    }
+
+    /// What is left of the time the venue has, if anything.
+    fn remaining<W>(&self, ctx: &WorkflowContext<W>) -> Option<Duration> {
+        let remaining = self.give_up_at?.duration_since(ctx.workflow_time()?).ok()?;
+        (!remaining.is_zero()).then_some(remaining)
+    }
+
+    /// Follows the payout to its end. What goes wrong here is never undone: it becomes a question to an operator.
+    async fn forward<W: Payer>(&self, past: Past<W>, receipt: PayoutReceipt, sent: Option<Submitted>) -> PayoutReceipt {
+        let ctx = past.ctx();
+        show(ctx, PayoutState::Attempted.name());
+        ctx.state_mut(|workflow| receipt.venue.clone_into(&mut workflow.desk().venue));
+        let queue = venue_queue(ctx.task_queue(), &receipt.venue);
+        let ended = match receipt.state {
+            PayoutState::NeedsOperator => Err(StepFailure::Failed(receipt.reason.unwrap_or_default())),
+            _ => self.follow(&past, &queue, sent).await,
+        };
+        match ended {
+            Ok(receipt) => receipt,
+            Err(failure) => self.ask_an_operator(&past, &queue, failure).await,
+        }
+    }
+
+    async fn follow<W: Payer>(
+        &self,
+        past: &Past<W>,
+        queue: &str,
+        mut sent: Option<Submitted>,
+    ) -> Result<PayoutReceipt, StepFailure> {
+        for _ in 1..=SENDS_MAX {
+            if let Some(Submitted::Rejected { reason }) = &sent {
+                match self.give_back(past, format!("rejected by the venue: {reason}"), None).await {
+                    // The books know of an attempt that may have gone through: look it up.
+                    Err(StepFailure::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {}
+                    ended => return ended,
+                }
+            }
+            let within = self.remaining(past.ctx()).unwrap_or(Duration::from_secs(1));
+            let token = WorkflowCancellationToken::new();
+            let options = venue_options(queue, Some(within), &self.says("confirm"), &token);
+            let input = Confirm { payout: self.payout.clone(), slowly: false };
+            let confirmed = past.venue("confirm with the venue", VenueActivities::confirm, input, options).await?;
+            match (confirmed, self.remaining(past.ctx())) {
+                (Confirmed::Absent, Some(within)) => {
+                    let options = venue_options(queue, Some(within), &self.says("send again"), &token);
+                    let order = self.order.clone();
+                    sent = past.venue("send again", VenueActivities::submit, order, options).await.ok();
+                }
+                (confirmed, _) => return self.end(past, confirmed).await,
+            }
+        }
+        self.end(past, Confirmed::Absent).await
+    }
+
+    /// Books what the venue's record finally says.
+    async fn end<W: Payer>(&self, past: &Past<W>, confirmed: Confirmed) -> Result<PayoutReceipt, StepFailure> {
+        match confirmed {
+            Confirmed::Paid(paid) => {
+                let input = Settle { payout: self.payout.clone(), paid };
+                past.ledger("settle payout", &LedgerActivities::settle, input, &self.says("settle")).await
+            }
+            Confirmed::Failed { venue_reference, reason } => self.give_back(past, reason, Some(venue_reference)).await,
+            Confirmed::Absent => self.give_back(past, "no attempt took effect at the venue".into(), None).await,
+        }
+    }
+
+    async fn give_back<W: Payer>(
+        &self,
+        past: &Past<W>,
+        reason: String,
+        failed_reference: Option<String>,
+    ) -> Result<PayoutReceipt, StepFailure> {
+        let input = Return { payout: self.payout.clone(), reason, failed_reference };
+        past.ledger("return the money", &LedgerActivities::return_money, input, &self.says("return")).await
+    }
+
+    /// Calls an operator, goes on looking at a slower pace, and takes whichever answer comes first.
+    async fn ask_an_operator<W: Payer>(&self, past: &Past<W>, queue: &str, failure: StepFailure) -> PayoutReceipt {
+        let ctx = past.ctx();
+        let input = Escalate { payout: self.payout.clone(), evidence: failure.to_string() };
+        match past.ledger("call an operator", &LedgerActivities::escalate, input, &self.says("escalate")).await {
+            Ok(receipt) if receipt.state.is_final() => return receipt,
+            _ => self.ask(ctx, &failure),
+        }
+        let token = WorkflowCancellationToken::new();
+        let options = venue_options(queue, None, &self.says("keep looking for"), &token);
+        let input = Confirm { payout: self.payout.clone(), slowly: true };
+        let mut looking = std::pin::pin!(ctx.execute_activity(VenueActivities::confirm, input, options));
+        let mut answered = std::pin::pin!(answer(ctx));
+        let confirmed = temporalio_sdk::workflows::select! {
+            receipt = answered => {
+                looking.cancel();
+                return receipt;
+            }
+            confirmed = looking => confirmed.map_err(|error| classify(&error)),
+        };
+        let ended = match confirmed {
+            Ok(confirmed) => self.end(past, confirmed).await,
+            Err(failure) => Err(failure),
+        };
+        match ended {
+            Ok(receipt) => {
+                update(ctx, |progress| progress.waiting_for = None);
+                receipt
+            }
+            Err(failure) => {
+                self.ask(ctx, &failure);
+                answered.await
+            }
+        }
+    }
+
+    fn ask<W: Tracked>(&self, ctx: &WorkflowContext<W>, failure: &StepFailure) {
+        let question = format!(
+            "{} is not confirmed ({failure}). Was it paid? Answer with a resolve update.",
+            self.payout.payout_id
+        );
+        update(ctx, |progress| progress.waiting_for = Some(question));
+        show(ctx, PayoutState::NeedsOperator.name());
+    }
+}
+
+/// The end that an operator's update brings, untouched by cancellation.
+fn answer<W: Payer>(ctx: &WorkflowContext<W>) -> impl FusedFuture<Output = PayoutReceipt> {
+    let detached = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
+    let ctx = ctx.clone();
+    async move {
+        loop {
+            let waiting = ctx.wait_condition_with_options(|w| w.desk_shown().resolved.is_some(), detached.clone());
+            let _ = waiting.await;
+            if let Some(receipt) = ctx.state(|workflow| workflow.desk_shown().resolved.clone()) {
+                update(&ctx, |progress| progress.waiting_for = None);
+                return receipt;
+            }
+        }
+    }
+    .fuse()
+}
+
+/// The `resolve` update: an operator's word, refused while nobody asked for it.
+pub(crate) fn check_resolve<W: Payer>(workflow: &W, input: &RawInput) -> Result<(), String> {
+    input.read(Resolution::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
+    match workflow.shown().waiting_for {
+        Some(_) => Ok(()),
+        None => Err(format!("NotAllowed: {} is waiting for no operator", workflow.shown().operation)),
+    }
+}
+
+/// Carries an operator's word to the books, by way of the venue's record. Where it is an undo that waits, the word is
+/// that its obstacle is gone, and nothing is decided: the undo is tried again.
+pub(crate) async fn resolve<W: Payer>(
+    ctx: &WorkflowContext<W>,
+    order: &PayoutOrder,
+    input: &RawInput,
+) -> Result<Option<PayoutReceipt>, String> {
+    let resolution = input.read(Resolution::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
+    if ctx.state(|workflow| workflow.shown().steps.iter().any(|step| step.state == StepState::UndoRefused)) {
+        update(ctx, |progress| progress.waiting_for = None);
+        return Ok(None);
+    }
+    let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
+    let summary = format!("resolve {} as {:?}, says {}", order.payout_id, resolution.verdict, resolution.operator);
+    let token = WorkflowCancellationToken::new();
+    let queue = venue_queue(ctx.task_queue(), &ctx.state(|workflow| workflow.desk_shown().venue.clone()));
+    let options = venue_options(&queue, Some(RESOLVE_TIMEOUT), &summary, &token);
+    let done = ctx.execute_activity(VenueActivities::resolve, Resolve { payout, resolution }, options).await;
+    let receipt = done.map_err(|error| match classify(&error) {
+        StepFailure::Refused(refusal) => format!("{}: {refusal}", refusal.kind.name()),
+        failure => failure.to_string(),
+    })?;
+    ctx.state_mut(|workflow| workflow.desk().resolved = Some(receipt.clone()));
+    Ok(Some(receipt))
+}
+
+fn show_state<W: Tracked>(ctx: &WorkflowContext<W>, receipt: &PayoutReceipt) {
+    ctx.upsert_search_attributes([search::VENUE.value_set(receipt.venue.clone())]);
+    show(ctx, receipt.state.name());
+}
+
+fn show<W: Tracked>(ctx: &WorkflowContext<W>, state: &str) {
+    ctx.upsert_search_attributes([search::OPERATION_STATE.value_set(state.to_owned())]);
+    update(ctx, |progress| state.clone_into(&mut progress.state));
+}
