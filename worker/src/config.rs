@@ -20,7 +20,7 @@ pub struct WorkerConfig {
     /// Temporal's namespace
     #[arg(long, env = "TEMPORAL_NAMESPACE", default_value = "default")]
     pub temporal_namespace: String,
-    /// The books, as a login that holds the role backstop_worker
+    /// The books, as a login that holds the role `backstop_worker`
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
     /// Connections to the books
@@ -106,7 +106,8 @@ impl VenueConfig {
 /// When it is none.
 pub fn database(url: &str) -> Result<PgConnectOptions> {
     // The URL may hold a password, so that only its form is reported.
-    PgConnectOptions::from_str(url).map_err(|_| anyhow::anyhow!("DATABASE_URL: expected postgres://user@host:port/name"))
+    PgConnectOptions::from_str(url)
+        .map_err(|_| anyhow::anyhow!("DATABASE_URL: expected postgres://user@host:port/name"))
 }
 
 fn millis(milliseconds: u32) -> Duration {

@@ -37,7 +37,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,backstop=info,backstop_activities=info"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,backstop=info,backstop_activities=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // reqwest is built without a provider of its own, so that one serves the whole program.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -11,9 +11,7 @@ use backstop_activities::{
 };
 use backstop_workflows::{MAIN_QUEUE, Refund, search, venue_queue};
 use reqwest::Url;
-use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, tonic,
-};
+use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};
 use temporalio_common::protos::temporal::api::{
     enums::v1::IndexedValueType, operatorservice::v1::AddSearchAttributesRequest,
 };
@@ -77,7 +75,9 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     tokio::spawn(async move {
         stop_signal().await;
         tracing::info!("stopping");
-        shutdowns.iter().for_each(|shutdown| shutdown());
+        for shutdown in shutdowns {
+            shutdown();
+        }
     });
     futures::future::try_join_all(workers.iter_mut().map(Worker::run)).await?;
     Ok(())
@@ -91,7 +91,8 @@ pub async fn connect_temporal(address: &str, namespace: &str) -> Result<Client> 
     let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let url = Url::parse(&address).with_context(|| format!("TEMPORAL_ADDRESS: expected host:port, got {address:?}"))?;
     let connect = || Connection::connect(ConnectionOptions::new(url.clone()).identity(identity()).build());
-    let connection = connect.retry(patiently()).await.with_context(|| format!("connecting to Temporal at {address}"))?;
+    let connection =
+        connect.retry(patiently()).await.with_context(|| format!("connecting to Temporal at {address}"))?;
     Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
 }
 
@@ -101,11 +102,14 @@ pub async fn connect_temporal(address: &str, namespace: &str) -> Result<Client> 
 /// When Temporal refuses.
 pub async fn register_search_attributes(client: &Client, namespace: &str) -> Result<()> {
     let keyword = i32::from(IndexedValueType::Keyword);
-    let search_attributes: HashMap<String, i32> = search::ALL.iter().map(|name| ((*name).to_owned(), keyword)).collect();
+    let search_attributes: HashMap<String, i32> =
+        search::ALL.iter().map(|name| ((*name).to_owned(), keyword)).collect();
     let register = || async {
         let mut operator = client.connection().operator_service();
-        let request =
-            AddSearchAttributesRequest { search_attributes: search_attributes.clone(), namespace: namespace.to_owned() };
+        let request = AddSearchAttributesRequest {
+            search_attributes: search_attributes.clone(),
+            namespace: namespace.to_owned(),
+        };
         match operator.add_search_attributes(tonic::Request::new(request)).await {
             Err(status) if status.code() != tonic::Code::AlreadyExists => Err(status),
             _ => Ok(()),

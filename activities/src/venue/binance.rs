@@ -42,8 +42,8 @@ const HISTORY_ROWS_MAX: usize = 1_000;
 /// checks Binance makes before it takes a withdrawal (unknown or closed coin, amount, balance). Closed on purpose: any
 /// other code is an unknown outcome.
 const REJECTIONS: &[i64] = &[
-    -1002, -1022, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1111, -2014, -2015, -4008, -4018, -4019, -4021, -4022, -4023, -4024,
-    -4025, -4026, -4033,
+    -1002, -1022, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1111, -2014, -2015, -4008, -4018, -4019, -4021,
+    -4022, -4023, -4024, -4025, -4026, -4033,
 ];
 /// The timestamp was outside the receive window: refused before anything happened, and right again with a fresh one.
 const OUT_OF_WINDOW: i64 = -1021;

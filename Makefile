@@ -1,0 +1,20 @@
+# Everything a person or a CI needs. Rust, a C compiler and Python 3 are enough.
+
+.PHONY: dev test tools build clean-state
+
+dev: build ## everything on this machine; Ctrl-C stops it
+	@target/debug/backstop dev
+
+test: build ## format, lints, and every test on real servers of its own
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	target/debug/with-servers cargo test --workspace --locked --no-fail-fast
+
+build: tools
+	cargo build --workspace --locked
+
+tools:
+	@worker/tools/fetch
+
+clean-state: ## forget the local stack's state
+	rm -rf .backstop

@@ -1,0 +1,39 @@
+//! Runs a command (the tests) with a Postgres and a Temporal of its own, on free ports and in a directory of its own, and
+//! ends as the command ends.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::{Context, Result};
+use backstop::{
+    serve::{connect_temporal, register_search_attributes, stop_signal},
+    stack::{Postgres, Temporal, Tools, free_port, prepare_books},
+};
+use backstop_tests::servers::{POSTGRES_PORT, TEMPLATE, TEMPORAL_ADDRESS};
+use tokio::process::Command;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut words = std::env::args_os().skip(1);
+    let program = words.next().context("usage: with-servers COMMAND [ARG ...]")?;
+    let tools = Tools::find(Path::new("."))?;
+    let state = std::env::temp_dir().join(format!("backstop-test-{}", std::process::id()));
+    let port = free_port()?;
+    // Durability against a crash of the machine is not what these tests are about; their workers crash, not the server.
+    let postgres = Postgres::start(&tools, &state, port, &["fsync=off", "max_connections=500"]).await?;
+    prepare_books(&postgres.owner(TEMPLATE), TEMPLATE).await?;
+    let temporal = Temporal::start(&tools, &state, free_port()?, None).await?;
+    let client = connect_temporal(&temporal.address(), "default").await?;
+    register_search_attributes(&client, "default").await?;
+    let mut command = Command::new(program);
+    command.args(words).env(POSTGRES_PORT, port.to_string()).env(TEMPORAL_ADDRESS, temporal.address());
+    let mut command = command.kill_on_drop(true).spawn().context("starting the command")?;
+    let code = tokio::select! {
+        status = command.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        () = stop_signal() => 130,
+    };
+    temporal.stop().await?;
+    postgres.stop().await?;
+    std::fs::remove_dir_all(&state).context("removing the servers' state")?;
+    Ok(ExitCode::from(code))
+}
