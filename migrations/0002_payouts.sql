@@ -226,7 +226,8 @@ BEGIN
     RETURN receipt(move_payout(p, 'abandon'), true);
 END $$;
 
--- attempt: the one call before every send. Refused while an earlier attempt may still have an effect.
+-- attempt: the one call before every send. Refused while an earlier attempt may still have an effect,
+-- and for good once the venue has said no: a refusal is never sent again.
 CREATE FUNCTION payout_attempt(
     p_payout_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int,
     OUT attempt int, OUT signed_at_ms bigint, OUT client_id text
@@ -235,6 +236,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     p       payouts := lock_payout(p_payout_id);
     live    payout_attempts;
+    refused payout_attempts;
     frozen  text;
     v_next  int;
     moment  timestamptz := date_trunc('milliseconds', clock_timestamp());
@@ -254,6 +256,12 @@ BEGIN
         PERFORM refuse('BS010', format('attempt %s of %s is %s: it may have taken effect', live.attempt, p.payout_id,
                            live.outcome),
                        jsonb_build_object('subject', p.payout_id, 'attempt', live.attempt, 'outcome', live.outcome));
+    END IF;
+    SELECT a.* INTO refused FROM payout_attempts AS a
+     WHERE a.payout_id = p_payout_id AND a.outcome = 'rejected' ORDER BY a.attempt LIMIT 1;
+    IF refused.attempt IS NOT NULL THEN
+        PERFORM refuse('BS013', format('%s was refused by the venue: %s', p.payout_id, refused.detail),
+                       jsonb_build_object('subject', p.payout_id, 'attempt', refused.attempt, 'reason', refused.detail));
     END IF;
     SELECT a.frozen_by INTO frozen FROM accounts AS a WHERE a.id = p.account FOR SHARE;
     IF frozen IS NOT NULL THEN

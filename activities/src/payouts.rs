@@ -197,6 +197,9 @@ impl VenueActivities {
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {
                 return Ok(Submitted::Unknown { reason: refusal.message });
             }
+            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Rejected => {
+                return Ok(Submitted::Rejected { reason: refusal.message });
+            }
             // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Frozen => {
                 return Err(Failure::Again { kind: "Frozen", message: refusal.message, after: None });

@@ -28,6 +28,8 @@ pub enum RefusalKind {
     InDoubt,
     /// An attempt may still take effect.
     TooEarly,
+    /// The venue has refused it. It is not sent again.
+    Rejected,
     /// The venue's record says otherwise.
     Contradicted,
 }
@@ -46,6 +48,7 @@ impl RefusalKind {
         (Self::NotAllowed, Some("BS009")),
         (Self::InDoubt, Some("BS010")),
         (Self::TooEarly, Some("BS011")),
+        (Self::Rejected, Some("BS013")),
         (Self::Contradicted, None),
     ];
 

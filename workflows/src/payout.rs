@@ -88,7 +88,8 @@ pub(crate) async fn pay_out<W: Payer>(
 
 fn undone<W: Tracked>(ctx: &WorkflowContext<W>, failure: StepFailure) -> WorkflowTermination {
     show(ctx, "undone");
-    failure.into()
+    // Whatever failed first: who asked for an end and got it is told so.
+    if ctx.cancellation_token().is_cancelled() { WorkflowTermination::cancelled() } else { failure.into() }
 }
 
 /// A payout past its pivot, on its way to the venue's true answer.
@@ -282,8 +283,12 @@ pub(crate) async fn resolve<W: Payer>(
 }
 
 fn show_state<W: Tracked>(ctx: &WorkflowContext<W>, receipt: &PayoutReceipt) {
-    ctx.upsert_search_attributes([search::VENUE.value_set(receipt.venue.clone())]);
-    show(ctx, receipt.state.name());
+    let state = receipt.state.name();
+    ctx.upsert_search_attributes([
+        search::VENUE.value_set(receipt.venue.clone()),
+        search::OPERATION_STATE.value_set(state.to_owned()),
+    ]);
+    update(ctx, |progress| state.clone_into(&mut progress.state));
 }
 
 fn show<W: Tracked>(ctx: &WorkflowContext<W>, state: &str) {

@@ -1,0 +1,113 @@
+use std::path::Path;
+
+use backstop_simulator::{Config, Running, Simulator};
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The request that withdrawals are asked for with.
+pub const APPLY: &str = "/sapi/v1/capital/withdraw/apply";
+/// The request that they are looked up with.
+pub const HISTORY: &str = "/sapi/v1/capital/withdraw/history";
+
+/// A paper exchange of the test's own, told what to do and asked what it did over its admin API.
+pub struct Exchange {
+    running: Running,
+    http: reqwest::Client,
+}
+
+/// What the exchange really did, whether its API shows it or not.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Withdrawal {
+    /// The exchange's id.
+    pub id: String,
+    /// The client's id of it.
+    pub client_id: Option<String>,
+    /// What left the account.
+    pub amount: Decimal,
+    /// What the network took of it.
+    pub fee: Decimal,
+    /// How it stands.
+    pub state: String,
+}
+
+impl Withdrawal {
+    /// True unless it ended without paying.
+    pub fn pays(&self) -> bool {
+        !matches!(self.state.as_str(), "failed" | "rejected" | "cancelled")
+    }
+}
+
+impl Exchange {
+    /// Starts one whose withdrawals complete quickly, with its journal in `directory`.
+    pub async fn start(directory: &Path) -> Self {
+        let loopback = || "127.0.0.1:0".parse().unwrap();
+        let config = Config {
+            listen: loopback(),
+            admin_listen: loopback(),
+            state: directory.join("simulator.jsonl"),
+            api_key: "test-key".into(),
+            api_secret: "test-secret".into(),
+        };
+        let running = Simulator::start(config).await.unwrap();
+        let exchange = Self { running, http: reqwest::Client::new() };
+        exchange.set(json!({"processing_after_ms": 50, "complete_after_ms": 300, "balances": {"BTC": "1000"}})).await;
+        exchange
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> String {
+        self.running.api_url()
+    }
+
+    async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let request = self.http.request(method, format!("{}{path}", self.running.admin_url()));
+        let request = if let Some(body) = body { request.json(&body) } else { request };
+        let answer = request.send().await.unwrap();
+        let (status, body) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Changes settings.
+    pub async fn set(&self, settings: Value) {
+        self.admin(reqwest::Method::PUT, "/settings", Some(settings)).await;
+    }
+
+    /// Adds a fault for the requests about one payout.
+    pub async fn fault(&self, path: &str, payout_id: &str, mut fault: Value) -> String {
+        fault["path"] = path.into();
+        fault["client_id"] = client_id(payout_id).into();
+        let added = self.admin(reqwest::Method::POST, "/faults", Some(fault)).await;
+        added["fault_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Ends a fault and lets go of what it holds.
+    pub async fn end_fault(&self, fault_id: &str) {
+        self.admin(reqwest::Method::DELETE, &format!("/faults/{fault_id}"), None).await;
+    }
+
+    /// Puts a withdrawal into a state.
+    pub async fn force(&self, withdrawal_id: &str, state: &str) {
+        let body = json!({"state": state, "info": "forced by the test"});
+        self.admin(reqwest::Method::POST, &format!("/withdrawals/{withdrawal_id}"), Some(body)).await;
+    }
+
+    /// Every withdrawal it ever made for a payout.
+    pub async fn withdrawals(&self, payout_id: &str) -> Vec<Withdrawal> {
+        let path = format!("/withdrawals?client_id={}", client_id(payout_id));
+        serde_json::from_value(self.admin(reqwest::Method::GET, &path, None).await).unwrap()
+    }
+
+    /// How many requests about a payout it has received.
+    pub async fn requests(&self, path: &str, payout_id: &str) -> usize {
+        let path = format!("/requests?client_id={}&path={path}", client_id(payout_id));
+        self.admin(reqwest::Method::GET, &path, None).await.as_array().unwrap().len()
+    }
+}
+
+/// The client id that the payout's requests carry, worked out independently of the code under test.
+fn client_id(payout_id: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("backstop:payout:{payout_id}").as_bytes()).simple().to_string()
+}

@@ -1,0 +1,167 @@
+//! Goal: when nobody knows within the time allowed, nothing moves, a person is called, and only the venue's record or that
+//! person's recorded word ends it.
+
+use backstop_tests::{Verdict, World, exchange::APPLY, world::payout_id};
+use serde_json::{Value, json};
+
+/// A refund that is not confirmed within its second, and waits for an operator.
+async fn unconfirmed(world: &World, fault: Option<Value>) -> String {
+    let mut refund = world.refund().await;
+    refund["confirm_timeout_seconds"] = json!(1);
+    let id = payout_id(&refund);
+    match fault {
+        Some(fault) => drop(world.exchange.fault(APPLY, &id, fault).await),
+        None => world.exchange.set(json!({"complete_after_ms": 600_000})).await,
+    }
+    world.start(&refund).await;
+    world.reaches(&id, "needs_operator").await;
+    assert_eq!(world.verdict(&id).await, Verdict::NeedsOperator);
+    id
+}
+
+fn word(outcome: &str, reference: Option<&str>) -> Value {
+    json!({"outcome": outcome, "evidence": "ticket 7", "operator": "ann", "venue_reference": reference})
+}
+
+/// Answered by the venue, which is still asked: at once, and by the status query's own account.
+#[tokio::test]
+async fn an_unconfirmed_refund_says_so_and_still_ends_by_the_venues_record() {
+    let world = World::new().await;
+    let id = unconfirmed(&world, None).await;
+    let status = world.status(&id).await;
+    assert!(status.waiting_for.unwrap().contains("Was it paid?"), "the question is missing");
+    let finding: String = sqlx::query_scalar("SELECT kind FROM findings WHERE subject = $1 AND state = 'open'")
+        .bind(&id)
+        .fetch_one(&mut world.database.owner().await)
+        .await
+        .unwrap();
+    assert_eq!(finding, "payout_unconfirmed");
+    let made = world.exchange.withdrawals(&id).await;
+    world.exchange.force(&made[0].id, "completed").await;
+    assert_eq!(world.ended(&id).await.kind(), "settled");
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
+}
+
+#[tokio::test]
+async fn an_operator_who_contradicts_the_venues_record_is_refused() {
+    let world = World::new().await;
+    let id = unconfirmed(&world, None).await;
+    for word in [word("not_executed", None), word("executed", Some("w-1"))] {
+        let refused = world.resolve(&id, word).await.unwrap_err();
+        assert!(refused.contains("still on its way"), "{refused}");
+    }
+    assert_eq!(world.verdict(&id).await, Verdict::NeedsOperator);
+    let made = world.exchange.withdrawals(&id).await;
+    world.exchange.force(&made[0].id, "failed").await;
+    assert_eq!(world.ended(&id).await.kind(), "returned");
+    assert_eq!(world.verdict(&id).await, Verdict::Returned);
+}
+
+#[tokio::test]
+async fn a_malformed_word_is_refused_by_field_and_an_unasked_one_too() {
+    let world = World::new().await;
+    let id = unconfirmed(&world, None).await;
+    for (input, field) in [
+        (json!({"outcome": "maybe", "evidence": "x", "operator": "ann"}), "outcome"),
+        (json!({"outcome": "not_executed", "operator": "ann"}), "evidence"),
+        (json!({"outcome": "not_executed", "evidence": "x"}), "operator"),
+        (json!(["not_executed"]), "input"),
+    ] {
+        let refused = world.resolve(&id, input).await.unwrap_err();
+        assert!(refused.contains(&format!("InvalidInput: {field}: expected")), "{refused}");
+    }
+    world.exchange.set(json!({"complete_after_ms": 300})).await;
+    let made = world.exchange.withdrawals(&id).await;
+    world.exchange.force(&made[0].id, "completed").await;
+    world.ended(&id).await.receipt();
+
+    world.arm("venue_confirm.before", "hang");
+    let busy = world.start(&world.refund().await).await;
+    world.reaches(&busy, "attempted").await;
+    let refused = world.resolve(&busy, word("not_executed", None)).await.unwrap_err();
+    assert!(refused.contains("waiting for no operator"), "{refused}");
+    world.disarm("venue_confirm.before");
+    world.ended(&busy).await.receipt();
+}
+
+/// The exchange accepted it and never shows it: only a person can find out.
+fn accepted_and_hidden() -> Value {
+    json!({"fault": "hide", "ms": 3_600_000})
+}
+
+#[tokio::test]
+async fn an_operators_word_ends_what_the_venue_never_shows_but_not_before_its_time() {
+    let world = World::new().await;
+    let id = unconfirmed(&world, Some(accepted_and_hidden())).await;
+    let made = world.exchange.withdrawals(&id).await;
+    let mut executed = word("executed", Some(&made[0].id));
+    executed["network_fee"] = json!("0.0005");
+    let early = world.resolve(&id, executed.clone()).await;
+    assert!(early.unwrap_err().contains("TooEarly"), "the attempt was still open");
+    let receipt = loop {
+        match world.resolve(&id, executed.clone()).await {
+            Ok(receipt) => break receipt.unwrap(),
+            Err(refused) => assert!(refused.contains("TooEarly"), "{refused}"),
+        }
+    };
+    assert_eq!(world.ended(&id).await.receipt(), receipt);
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
+    let acts: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT act, operator, evidence FROM operator_acts WHERE subject = $1")
+            .bind(&id)
+            .fetch_all(&mut world.database.owner().await)
+            .await
+            .unwrap();
+    assert_eq!(acts, [("resolve executed".into(), "ann".into(), "ticket 7".into())]);
+}
+
+#[tokio::test]
+async fn a_worker_killed_around_the_call_of_an_operator_and_the_answer_changes_nothing() {
+    let mut world = World::new().await;
+    let mut refund = world.refund().await;
+    refund["confirm_timeout_seconds"] = json!(1);
+    let id = payout_id(&refund);
+    world.exchange.set(json!({"complete_after_ms": 600_000})).await;
+    world.arm("payout_escalate.before", "kill");
+    world.start(&refund).await;
+    world.worker_dies().await;
+    world.arm("payout_escalate.after", "kill");
+    world.start_worker().await;
+    world.worker_dies().await;
+    world.start_worker().await;
+    world.reaches(&id, "needs_operator").await;
+    assert_eq!(world.verdict(&id).await, Verdict::NeedsOperator);
+    let made = world.exchange.withdrawals(&id).await;
+    world.exchange.force(&made[0].id, "completed").await;
+    assert_eq!(world.ended(&id).await.kind(), "settled");
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
+}
+
+#[tokio::test]
+async fn nothing_was_ever_sent_says_the_operator_and_the_money_is_back() {
+    let mut world = World::new().await;
+    let mut refund = world.refund().await;
+    refund["confirm_timeout_seconds"] = json!(1);
+    let id = payout_id(&refund);
+    // Accepted, but lost by the exchange itself: its record never shows, and it pays nothing.
+    world.exchange.fault(APPLY, &id, accepted_and_hidden()).await;
+    world.start(&refund).await;
+    world.reaches(&id, "needs_operator").await;
+    let made = world.exchange.withdrawals(&id).await;
+    world.exchange.force(&made[0].id, "cancelled").await;
+    world.arm("venue_resolve.after", "kill");
+    let answered = async {
+        loop {
+            match world.resolve(&id, word("not_executed", None)).await {
+                Err(refused) if refused.contains("TooEarly") => {}
+                other => break other,
+            }
+        }
+    };
+    // The answer of the first word is lost with the worker; the books have it all the same.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(8), answered).await;
+    world.worker_dies().await;
+    world.start_worker().await;
+    assert_eq!(world.ended(&id).await.kind(), "returned");
+    assert_eq!(world.verdict(&id).await, Verdict::Returned);
+}
