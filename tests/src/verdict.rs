@@ -1,7 +1,7 @@
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, Row};
 
-use crate::{Exchange, world::FUNDS};
+use crate::{Exchange, books_checker, world::FUNDS};
 
 /// What became of a payout, by both books. There are no other lawful ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ impl Verdict {
     /// # Errors
     /// Says what is unlawful.
     pub async fn of(books: &mut PgConnection, exchange: &Exchange, payout_id: &str) -> Result<Self, String> {
+        let unsound = books_checker::check(books).await;
+        if !unsound.is_empty() {
+            return Err(format!("the books are unsound: {unsound:?}"));
+        }
         let made = exchange.withdrawals(payout_id).await;
         let paying: Vec<_> = made.iter().filter(|withdrawal| withdrawal.pays()).collect();
         let row = sqlx::query(

@@ -9,8 +9,8 @@ use backstop_workflows::{Progress, RawInput, Refund};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use temporalio_client::{
-    Client, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowQueryOptions,
-    WorkflowStartOptions, errors::WorkflowGetResultError,
+    Client, WorkflowDescribeOptions, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions,
+    WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowStartOptions, errors::WorkflowGetResultError,
 };
 use temporalio_common::{error::IncomingError, search_attributes::SearchAttributes};
 use tokio::process::Command;
@@ -234,6 +234,15 @@ impl World {
     pub async fn search_attributes(&self, workflow_id: &str) -> SearchAttributes {
         let handle = self.client.get_workflow_handle::<Refund>(workflow_id);
         handle.describe(WorkflowDescribeOptions::default()).await.unwrap().search_attributes()
+    }
+
+    /// What the history's activities and local activities say of themselves, in order.
+    pub async fn summaries(&self, workflow_id: &str) -> Vec<String> {
+        let handle = self.client.get_workflow_handle::<Refund>(workflow_id);
+        let history = handle.fetch_history(WorkflowFetchHistoryOptions::default());
+        let events = history.into_events().await.unwrap();
+        let summaries = events.into_iter().filter_map(|event| event.user_metadata?.summary);
+        summaries.map(|summary| serde_json::from_slice(&summary.data).unwrap()).collect()
     }
 
     /// Sends an operator's word.

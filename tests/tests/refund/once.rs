@@ -90,12 +90,10 @@ async fn what_a_person_looks_at_in_temporal_is_filled_in() {
     ] {
         assert_eq!(attributes.get(key).as_deref(), Some(value));
     }
-    let history = world.temporal(&["workflow", "show", "-w", &id, "-o", "json"]).await;
-    let history = String::from_utf8_lossy(&history.stdout).into_owned();
-    for verb in ["open payout", "submit", "confirm", "settle"] {
-        let summary = format!("{verb} {id}: 0.25 BTC of user");
-        assert!(history.contains(&summary), "no activity is summarized as {summary:?}");
-    }
+    let summaries = world.summaries(&id).await;
+    let expected =
+        ["open payout", "submit", "confirm", "settle"].map(|verb| format!("{verb} {id}: 0.25 BTC of user {user}"));
+    assert_eq!(summaries, expected);
 }
 
 #[tokio::test]
