@@ -206,6 +206,8 @@ BEGIN
     ON CONFLICT (payout_id) DO NOTHING
     RETURNING * INTO p;
     IF p.payout_id IS NOT NULL THEN
+        PERFORM emit(p_payout_id, 'payout.abandoned', jsonb_build_object('payout_id', p_payout_id, 'user_id', p_owner,
+            'asset_id', p_asset, 'amount', trim_scale(p_amount)::text, 'reason', p_reason));
         RETURN receipt(p, true);
     END IF;
     p := lock_payout(p_payout_id);
@@ -289,6 +291,11 @@ DECLARE
     a       payout_attempts;
     v_next  text;
 BEGIN
+    IF p_event = 'vanish' THEN
+        -- Absence is no fact that anybody saw: only a lookup that began late enough proves it.
+        PERFORM refuse('BS009', format('only payout_attempts_vanish finds an attempt of %s absent', p_payout_id),
+                       jsonb_build_object('subject', p_payout_id, 'event', p_event));
+    END IF;
     SELECT x.* INTO a FROM payout_attempts AS x WHERE x.payout_id = p_payout_id AND x.attempt = p_attempt;
     IF a.attempt IS NULL THEN
         PERFORM refuse('BS008', format('%s has no attempt %s', p_payout_id, p_attempt),

@@ -85,6 +85,7 @@ BEGIN
     VALUES (p_id, p_holder, v_content, p_amount, 0, next_state('reservation', p_id, 'absent', 'release'))
     ON CONFLICT DO NOTHING RETURNING * INTO r;
     IF r.reservation_id IS NOT NULL THEN
+        PERFORM emit('reservation/' || p_id, 'reservation.abandoned', v_content);
         RETURN ROW(true, p_id, r.state, '0')::reservation_receipt;
     END IF;
     SELECT * INTO STRICT r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;

@@ -38,8 +38,11 @@ END $$;
 -- A frozen account opens, reserves and attempts nothing; facts are still booked. The first freeze stays.
 CREATE FUNCTION account_freeze(p_owner text, p_asset text, p_by text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    -- Looked up before the update: an update does not see an account that is made while it runs.
+    v_account bigint := account_of(p_owner, p_asset);
 BEGIN
-    UPDATE accounts SET frozen_by = p_by WHERE id = account_of(p_owner, p_asset) AND frozen_by IS NULL;
+    UPDATE accounts SET frozen_by = p_by WHERE id = v_account AND frozen_by IS NULL;
     IF FOUND THEN
         PERFORM emit(format('account/%s/%s', p_owner, p_asset), 'account.frozen', jsonb_build_object('by', p_by));
     END IF;

@@ -1,6 +1,6 @@
 //! The command line of `backstop`.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::{Context, Result};
 use backstop::{
@@ -39,7 +39,11 @@ enum Command {
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,backstop=info,backstop_activities=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     // reqwest is built without a provider of its own, so that one serves the whole program.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let result = match Cli::parse().command {

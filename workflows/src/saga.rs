@@ -84,7 +84,8 @@ impl<W: Tracked> Saga<W> {
     }
 
     /// Runs the step that may carry the saga past its pivot. Until the books have recorded that, cancelling undoes
-    /// everything; from then on it changes nothing.
+    /// everything; from then on it changes nothing. The step before it must be the one whose undo knows of the pivot: it
+    /// is asked first, and nothing else is undone when it says `TooLate`.
     pub async fn pivot<A>(
         self,
         title: &str,

@@ -5,7 +5,8 @@ use backstop_domain::{
     machine::{AttemptEvent, AttemptState, PayoutState},
     payout::{PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef},
 };
-use sqlx::{FromRow, types::Uuid};
+use sqlx::FromRow;
+use uuid::Uuid;
 
 use super::{Books, BooksError};
 
