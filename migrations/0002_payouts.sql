@@ -108,6 +108,10 @@ BEGIN
            network_fee = p.network_fee, tx_id = p.tx_id, version = version + 1, changed_at = clock_timestamp()
      WHERE payout_id = p.payout_id
     RETURNING * INTO p;
+    IF p.state IN ('settled', 'returned') THEN
+        UPDATE findings SET state = 'closed', last_seen = clock_timestamp()
+         WHERE kind = 'payout_unconfirmed' AND subject = p.payout_id AND state = 'open';
+    END IF;
     PERFORM emit(p.payout_id, 'payout.' || p.state, jsonb_strip_nulls(jsonb_build_object(
         'payout_id', p.payout_id, 'user_id', p.owner, 'asset_id', p.asset, 'amount', trim_scale(p.amount)::text,
         'reason', p.reason, 'venue_reference', p.venue_reference, 'network_fee', trim_scale(p.network_fee)::text)));
@@ -419,6 +423,9 @@ BEGIN
     IF p.state <> 'needs_operator' THEN
         PERFORM refuse('BS009', format('%s is %s and waits for no operator', p_payout_id, p.state),
                        jsonb_build_object('subject', p_payout_id, 'state', p.state, 'event', 'resolve'));
+    END IF;
+    IF p_network_fee > p.amount THEN
+        PERFORM refuse_input('network_fee', format('at most the amount, %s', trim_scale(p.amount)));
     END IF;
     SELECT max(void_after) INTO until FROM payout_attempts WHERE payout_id = p_payout_id AND attempt_live(outcome);
     IF until >= clock_timestamp() THEN

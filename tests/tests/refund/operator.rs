@@ -30,16 +30,17 @@ async fn an_unconfirmed_refund_says_so_and_still_ends_by_the_venues_record() {
     let id = unconfirmed(&world, None).await;
     let status = world.status(&id).await;
     assert!(status.waiting_for.unwrap().contains("Was it paid?"), "the question is missing");
-    let finding: String = sqlx::query_scalar("SELECT kind FROM findings WHERE subject = $1 AND state = 'open'")
-        .bind(&id)
-        .fetch_one(&mut world.database.owner().await)
-        .await
-        .unwrap();
-    assert_eq!(finding, "payout_unconfirmed");
+    assert_eq!(open_findings(&world, &id).await, ["payout_unconfirmed"]);
     let made = world.exchange.withdrawals(&id).await;
     world.exchange.force(&made[0].id, "completed").await;
     assert_eq!(world.ended(&id).await.kind(), "settled");
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
+    assert_eq!(open_findings(&world, &id).await, [""; 0]);
+}
+
+async fn open_findings(world: &World, id: &str) -> Vec<String> {
+    let query = sqlx::query_scalar("SELECT kind FROM findings WHERE subject = $1 AND state = 'open'");
+    query.bind(id).fetch_all(&mut world.database.owner().await).await.unwrap()
 }
 
 #[tokio::test]
