@@ -180,7 +180,8 @@ BEGIN
                          client_id, account, state, in_transit)
     VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag, v_venue,
             p_client_id, v_account, next_state('payout', p_payout_id, 'absent', 'open'), p_amount)
-    ON CONFLICT (payout_id) DO NOTHING
+    -- Any conflict: of two that open it at once, the later one may meet the client id's index first.
+    ON CONFLICT DO NOTHING
     RETURNING * INTO p;
     IF p.payout_id IS NULL THEN
         -- Another process opened it between our look and our insert; its commit is what we wait for here.
@@ -207,7 +208,7 @@ BEGIN
                          state, in_transit, reason)
     VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag,
             p_client_id, next_state('payout', p_payout_id, 'absent', 'abandon'), 0, p_reason)
-    ON CONFLICT (payout_id) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING * INTO p;
     IF p.payout_id IS NOT NULL THEN
         PERFORM emit(p_payout_id, 'payout.abandoned', jsonb_build_object('payout_id', p_payout_id, 'user_id', p_owner,

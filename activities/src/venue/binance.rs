@@ -1,9 +1,9 @@
 use std::time::Duration;
 
+use backstop_domain::Amount;
 use futures::{FutureExt, future::BoxFuture};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Method, Response, StatusCode, Url, header};
-use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -36,6 +36,8 @@ const APPLY: &str = "sapi/v1/capital/withdraw/apply";
 const HISTORY: &str = "sapi/v1/capital/withdraw/history";
 /// With a client id, the history answers at most 7 days at once (Wallet API, "Withdraw History").
 const HISTORY_SPAN_MS: i64 = 7 * 24 * 3_600_000 - 1;
+/// The longest ban that Binance gives (REST API, "IP Limits").
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3 * 24 * 3_600);
 const HISTORY_ROWS_MAX: usize = 1_000;
 
 /// The codes of `withdraw/apply` that mean "refused, and nothing happened": authorization, malformed parameters, and the
@@ -171,6 +173,9 @@ impl PayoutVenue for Binance {
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Vec<WithdrawalRecord>, LookupFailed>> {
         async move {
+            if from_ms > until_ms {
+                return Err(LookupFailed { reason: "no time to look at".into(), after: None });
+            }
             let mut found = Vec::new();
             let mut start = from_ms;
             while start <= until_ms {
@@ -196,16 +201,16 @@ async fn read_applied(answer: Response) -> SendOutcome {
     };
     if status == StatusCode::OK {
         return match serde_json::from_slice::<Applied>(&body) {
+            Ok(applied) if applied.id.is_empty() => SendOutcome::Unknown("the answer names no withdrawal".into()),
             Ok(applied) => SendOutcome::Done(applied.id),
             Err(error) => SendOutcome::Unknown(format!("unreadable answer: {error}")),
         };
     }
     let reason = refusal_text(status, &body);
+    let refused = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
     match serde_json::from_slice::<ErrorBody>(&body) {
-        Ok(error) if status.is_client_error() && error.code == OUT_OF_WINDOW => {
-            SendOutcome::NotSent { reason, after: None }
-        }
-        Ok(error) if status.is_client_error() && REJECTIONS.contains(&error.code) => SendOutcome::Rejected(reason),
+        Ok(error) if refused && error.code == OUT_OF_WINDOW => SendOutcome::NotSent { reason, after: None },
+        Ok(error) if refused && REJECTIONS.contains(&error.code) => SendOutcome::Rejected(reason),
         _ => SendOutcome::Unknown(reason),
     }
 }
@@ -227,7 +232,7 @@ fn read_row(row: HistoryRow) -> Result<WithdrawalRecord, String> {
         other => return Err(format!("status {other} of withdrawal {}", row.id)),
     };
     for amount in [&row.amount, &row.transaction_fee] {
-        Decimal::from_str_exact(amount).map_err(|_| format!("amount {amount:?} of withdrawal {}", row.id))?;
+        Amount::parse_part(amount).map_err(|_| format!("amount {amount:?} of withdrawal {}", row.id))?;
     }
     Ok(WithdrawalRecord {
         id: row.id,
@@ -240,8 +245,8 @@ fn read_row(row: HistoryRow) -> Result<WithdrawalRecord, String> {
 }
 
 fn retry_after(answer: &Response) -> Option<Duration> {
-    let seconds = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let seconds: u64 = answer.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
 /// The error with its causes, but without the URL: it carries a signature.

@@ -1,0 +1,16 @@
+//! The Binance client says what an answer means: only a closed list of answers is a refusal, only proof makes "not
+//! sent", and a history that was not read to its end is never an empty one. Every answer here came over real HTTP.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod exchange;
+mod wire;
+
+mod accepted;
+mod lookup;
+mod not_sent;
+mod rejections;
+mod secrets;
+mod spans;
+mod unknown;
+mod window;
