@@ -172,10 +172,8 @@ BEGIN
     END IF;
     PERFORM refuse_bad_amount(p_asset, p_amount);
     v_venue := refuse_bad_destination(p_asset, p_network, p_address, p_tag);
-    SELECT id INTO v_account FROM accounts WHERE owner = p_owner AND asset = p_asset;
-    IF v_account IS NULL THEN
-        PERFORM lock_spendable(p_owner, p_asset, p_amount);
-    END IF;
+    -- Made where there is none: the refusal that follows unmakes it, unless somebody's deposit comes first.
+    v_account := account_of(p_owner, p_asset);
     INSERT INTO payouts (payout_id, kind, holder, content, owner, asset, amount, network, address, tag, venue,
                          client_id, account, state, in_transit)
     VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag, v_venue,

@@ -8,7 +8,7 @@ INSERT INTO transitions (machine, state, event, next) VALUES
     ('deposit', 'absent', 'suspend', 'suspended');
 
 CREATE TABLE deposits (
-    venue      text NOT NULL,
+    venue      text NOT NULL CHECK (venue ~ '^[a-z0-9_-]{1,32}$'),
     deposit_id text NOT NULL CHECK (deposit_id <> ''),
     content    jsonb NOT NULL,
     account    bigint NOT NULL REFERENCES accounts,

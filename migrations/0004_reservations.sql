@@ -56,10 +56,8 @@ BEGIN
         RETURN reopen_reservation(r, p_holder, v_content);
     END IF;
     PERFORM refuse_bad_amount(p_asset, p_amount);
-    SELECT id INTO v_account FROM accounts WHERE owner = p_owner AND asset = p_asset;
-    IF v_account IS NULL THEN
-        PERFORM lock_spendable(p_owner, p_asset, p_amount);
-    END IF;
+    -- Made where there is none: the refusal that follows unmakes it, unless somebody's deposit comes first.
+    v_account := account_of(p_owner, p_asset);
     INSERT INTO reservations (reservation_id, holder, content, account, amount, remaining, state)
     VALUES (p_id, p_holder, v_content, v_account, p_amount, p_amount, next_state('reservation', p_id, 'absent', 'open'))
     ON CONFLICT DO NOTHING RETURNING * INTO r;

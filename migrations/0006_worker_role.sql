@@ -21,3 +21,18 @@ GRANT EXECUTE ON FUNCTION
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
 GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;
+
+-- Functions of later migrations are not for everyone either.
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+
+-- Nothing of the books is emptied as a whole.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
+                                'findings', 'accounts', 'transitions'] LOOP
+        EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
+                       name || '_stay_all', name);
+    END LOOP;
+END $$;

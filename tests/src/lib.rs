@@ -2,7 +2,14 @@
 //! checkers that read both sides with queries of their own.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod books_checker;
 mod database;
+pub mod exchange;
 pub mod servers;
+mod verdict;
+pub mod world;
 
 pub use database::Database;
+pub use exchange::Exchange;
+pub use verdict::Verdict;
+pub use world::{Ended, World};

@@ -10,10 +10,9 @@ async fn meaning(words: &[Word], local: bool) -> String {
     Stage::play(&script, async |stage| {
         let options = WorkflowStartOptions::new(&stage.queue, format!("once/{}", Uuid::now_v7())).build();
         let handle = stage.client.start_workflow(Once::run, local, options).await.unwrap();
-        match handle.get_result(WorkflowGetResultOptions::default()).await.unwrap() {
-            End::Classified(meaning) => meaning,
-            other => panic!("{other:?}"),
-        }
+        let end = handle.get_result(WorkflowGetResultOptions::default()).await.unwrap();
+        let End::Classified(meaning) = end else { panic!("{end:?}") };
+        meaning
     })
     .await
 }

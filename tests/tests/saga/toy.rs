@@ -124,26 +124,24 @@ impl Toy {
     #[run]
     pub(crate) async fn run(ctx: &mut WorkflowContext<Self>, _input: RawInput) -> WorkflowResult<End> {
         let mut saga = Saga::new(ctx);
-        Ok(match Self::steps(&mut saga).await {
-            Err(failure) => match saga.unwind(failure).await {
+        if let Err(failure) = Self::steps(&mut saga).await {
+            return Ok(match saga.unwind(failure).await {
                 Unwound::Undone(failure) => End::Undone(failure.to_string()),
                 Unwound::TooLate(past) => Self::forward(&past, false),
-            },
-            Ok(()) => {
-                let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
-                    schedule_to_close: Duration::from_secs(30),
-                    start_to_close: Duration::from_secs(30),
-                };
-                let once = RetryPolicy::builder().maximum_attempts(1).build();
-                let options = ActivityOptions::with_close_timeouts(timeouts)
-                    .cancellation_token(ctx.cancellation_token())
-                    .retry_policy(once)
-                    .build();
-                match saga.pivot("pivot", ToyActivities::make, "p".to_owned(), options).await {
-                    Pivot::Crossed(past, output) => Self::forward(&past, output.is_some()),
-                    Pivot::Undone(failure) => End::Undone(failure.to_string()),
-                }
-            }
+            });
+        }
+        let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
+            schedule_to_close: Duration::from_secs(30),
+            start_to_close: Duration::from_secs(30),
+        };
+        let once = RetryPolicy::builder().maximum_attempts(1).build();
+        let options = ActivityOptions::with_close_timeouts(timeouts)
+            .cancellation_token(ctx.cancellation_token())
+            .retry_policy(once)
+            .build();
+        Ok(match saga.pivot("pivot", ToyActivities::make, "p".to_owned(), options).await {
+            Pivot::Crossed(past, output) => Self::forward(&past, output.is_some()),
+            Pivot::Undone(failure) => End::Undone(failure.to_string()),
         })
     }
 

@@ -1,0 +1,158 @@
+//! Judges whole books by SQL of its own: from the business rows it works out which entries there must be, and from the
+//! entries which balances, and compares. It calls none of the functions it judges.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+/// Every entry that the business rows demand.
+const DEMANDED: &str = "
+    SELECT payout_id || '/open' AS key, 1 AS line, 'payout_open' AS kind, account, NULL AS counter,
+           -amount AS d_available, 0::numeric AS d_locked, amount AS d_transit
+      FROM payouts WHERE account IS NOT NULL
+    UNION ALL
+    SELECT payout_id || '/abandon', 1, 'payout_abandon', account, NULL, amount, 0, -amount
+      FROM payouts WHERE account IS NOT NULL AND state = 'abandoned'
+    UNION ALL
+    SELECT payout_id || '/return', 1, 'payout_return', account, NULL, amount, 0, -amount
+      FROM payouts WHERE state = 'returned'
+    UNION ALL
+    SELECT payout_id || '/settle', 1, 'payout_settle', account, 'world', 0, 0, network_fee - amount
+      FROM payouts WHERE state = 'settled' AND amount > network_fee
+    UNION ALL
+    SELECT payout_id || '/settle', 2, 'payout_fee', account, 'fees', 0, 0, -network_fee
+      FROM payouts WHERE state = 'settled' AND network_fee > 0
+    UNION ALL
+    SELECT 'deposit/' || venue || '/' || deposit_id, 1, 'deposit', account, 'world', amount, 0, 0
+      FROM deposits
+    UNION ALL
+    SELECT 'reservation/' || reservation_id || '/open', 1, 'reservation_open', account, NULL, -amount, amount, 0
+      FROM reservations WHERE account IS NOT NULL
+    UNION ALL
+    SELECT 'reservation/' || reservation_id || '/release', 1, 'reservation_release', account, NULL, amount, -amount, 0
+      FROM reservations WHERE state = 'released'
+    UNION ALL
+    SELECT 'adjustment/' || j.adjustment_id, 1, 'adjustment', a.id, 'adjustment', (j.content ->> 'delta')::numeric, 0, 0
+      FROM adjustments AS j
+      LEFT JOIN accounts AS a ON a.owner = j.content ->> 'user_id' AND a.asset = j.content ->> 'asset_id'";
+
+const PRESENT: &str = "SELECT key, line::int, kind, account, counter, d_available, d_locked, d_transit FROM entries";
+
+/// Each finds rows that must not be, and says what is wrong with them.
+const DEVIATIONS: &[&str] = &[
+    // The balance is the sum of the entries, and what the last of them says.
+    "SELECT format('account %s holds %s + %s locked, its entries sum to %s + %s', a.id, a.available, a.locked,
+                   coalesce(e.available, 0), coalesce(e.locked, 0))
+       FROM accounts AS a
+       LEFT JOIN (SELECT account, sum(d_available) AS available, sum(d_locked) AS locked FROM entries GROUP BY account)
+            AS e ON e.account = a.id
+      WHERE a.available <> coalesce(e.available, 0) OR a.locked <> coalesce(e.locked, 0)",
+    "SELECT format('account %s is at version %s with %s + %s locked, its last entry says version %s, %s + %s locked',
+                   a.id, a.version, a.available, a.locked, e.version, e.available_after, e.locked_after)
+       FROM accounts AS a
+       LEFT JOIN (SELECT DISTINCT ON (account) * FROM entries ORDER BY account, version DESC) AS e ON e.account = a.id
+      WHERE a.version <> coalesce(e.version, 0) OR a.available <> coalesce(e.available_after, 0)
+         OR a.locked <> coalesce(e.locked_after, 0)",
+    "SELECT format('entry %s/%s leaves %s + %s locked, the entries up to it sum to %s + %s', key, line,
+                   available_after, locked_after, available, locked)
+       FROM (SELECT *, sum(d_available) OVER upto AS available, sum(d_locked) OVER upto AS locked
+               FROM entries WINDOW upto AS (PARTITION BY account ORDER BY version)) AS e
+      WHERE available_after <> available OR locked_after <> locked",
+    // Versions count up without gaps, and the chain of hashes runs through all of them.
+    "SELECT format('entry %s/%s is version %s of account %s, and number %s by count', key, line, version, account, number)
+       FROM (SELECT *, row_number() OVER (PARTITION BY account ORDER BY version) AS number FROM entries) AS e
+      WHERE version <> number",
+    "SELECT format('entry %s/%s breaks the chain of account %s at version %s', key, line, account, version)
+       FROM (SELECT *, coalesce(lag(hash) OVER (PARTITION BY account ORDER BY version), '') AS before FROM entries) AS e
+      WHERE hash <> sha256(before || convert_to(jsonb_build_object(
+                'account', account, 'at', extract(epoch FROM at), 'available_after', available_after,
+                'counter', counter, 'd_available', d_available, 'd_locked', d_locked, 'd_transit', d_transit,
+                'key', key, 'kind', kind, 'line', line, 'locked_after', locked_after, 'version', version)::text,
+                'UTF8'))",
+    "SELECT format('the head of account %s is not the hash of its last entry', a.id)
+       FROM accounts AS a
+       LEFT JOIN (SELECT DISTINCT ON (account) * FROM entries ORDER BY account, version DESC) AS e ON e.account = a.id
+      WHERE a.head <> coalesce(e.hash, '')",
+    // Nothing is negative, and nothing comes from or goes to nowhere.
+    "SELECT format('account %s is negative: %s + %s locked', id, available, locked)
+       FROM accounts WHERE available < 0 OR locked < 0",
+    "SELECT format('entry %s/%s leaves a negative balance', key, line)
+       FROM entries WHERE available_after < 0 OR locked_after < 0",
+    "SELECT format('the parts of entry %s/%s do not sum to zero', key, line)
+       FROM entries WHERE d_available + d_locked + d_transit + d_counter <> 0
+         OR (counter IS NULL) <> (d_counter = 0)",
+    // What is under way is what the business rows say.
+    "SELECT format('account %s has %s in transit by its entries, %s by its payouts', a.id, coalesce(e.transit, 0),
+                   coalesce(p.transit, 0))
+       FROM accounts AS a
+       LEFT JOIN (SELECT account, sum(d_transit) AS transit FROM entries GROUP BY account) AS e ON e.account = a.id
+       LEFT JOIN (SELECT account, sum(in_transit) AS transit FROM payouts GROUP BY account) AS p ON p.account = a.id
+      WHERE coalesce(e.transit, 0) <> coalesce(p.transit, 0)",
+    "SELECT format('payout %s is %s with %s of %s in transit', payout_id, state, in_transit, amount)
+       FROM payouts
+      WHERE in_transit <> CASE WHEN state IN ('opened', 'attempted', 'needs_operator') THEN amount ELSE 0 END",
+    "SELECT format('account %s has %s locked, its open reservations hold %s', a.id, a.locked, coalesce(r.held, 0))
+       FROM accounts AS a
+       LEFT JOIN (SELECT account, sum(remaining) AS held FROM reservations WHERE state = 'open' GROUP BY account) AS r
+            ON r.account = a.id
+      WHERE a.locked <> coalesce(r.held, 0)",
+    "SELECT format('%s: users and transit hold %s, the other sides gave %s', asset, held, given)
+       FROM (SELECT a.asset, sum(a.available + a.locked + coalesce(p.transit, 0)) AS held,
+                    -sum(coalesce(e.counter, 0)) AS given
+               FROM accounts AS a
+               LEFT JOIN (SELECT account, sum(in_transit) AS transit FROM payouts GROUP BY account) AS p
+                    ON p.account = a.id
+               LEFT JOIN (SELECT account, sum(d_counter) AS counter FROM entries GROUP BY account) AS e
+                    ON e.account = a.id
+              GROUP BY a.asset) AS totals
+      WHERE held <> given",
+    // A row says what its content says, and stands on the account that its content names.
+    "SELECT format('payout %s contradicts its content', p.payout_id)
+       FROM payouts AS p LEFT JOIN accounts AS a ON a.id = p.account
+      WHERE p.owner IS DISTINCT FROM p.content ->> 'user_id' OR p.asset IS DISTINCT FROM p.content ->> 'asset_id'
+         OR p.amount IS DISTINCT FROM (p.content ->> 'amount')::numeric
+         OR p.account IS NOT NULL AND (a.owner, a.asset) IS DISTINCT FROM (p.owner, p.asset)",
+    "SELECT format('deposit %s/%s contradicts its content', d.venue, d.deposit_id)
+       FROM deposits AS d JOIN accounts AS a ON a.id = d.account
+      WHERE a.owner <> coalesce(d.content ->> 'user_id', '~suspense')
+         OR a.asset IS DISTINCT FROM d.content ->> 'asset_id'
+         OR d.amount IS DISTINCT FROM (d.content ->> 'amount')::numeric
+         OR (d.state = 'suspended') <> (d.content ->> 'user_id' IS NULL)",
+    "SELECT format('reservation %s contradicts its content', r.reservation_id)
+       FROM reservations AS r LEFT JOIN accounts AS a ON a.id = r.account
+      WHERE r.amount IS DISTINCT FROM (r.content ->> 'amount')::numeric
+         OR r.account IS NOT NULL
+            AND (a.owner, a.asset) IS DISTINCT FROM (r.content ->> 'user_id', r.content ->> 'asset_id')
+         OR r.remaining <> CASE WHEN r.state = 'open' THEN r.amount ELSE 0 END",
+    // Only what was attempted can have an end with the venue, and never two attempts may pay.
+    "SELECT format('payout %s is %s after %s attempts, numbered up to %s, %s of them live', p.payout_id, p.state,
+                   count(t.attempt), max(t.attempt), count(*) FILTER (WHERE t.outcome IN ('pending', 'unknown', 'accepted')))
+       FROM payouts AS p LEFT JOIN payout_attempts AS t ON t.payout_id = p.payout_id
+      GROUP BY p.payout_id
+     HAVING (count(t.attempt) = 0) <> (p.state IN ('opened', 'abandoned')) OR count(t.attempt) <> coalesce(max(t.attempt), 0)
+         OR count(*) FILTER (WHERE t.outcome IN ('pending', 'unknown', 'accepted')) > 1",
+    // What people did by hand is on the record.
+    "SELECT format('%s adjustments, %s of them on the record', a.n, o.n)
+       FROM (SELECT count(*) AS n FROM adjustments) AS a, (SELECT count(*) AS n FROM operator_acts WHERE act = 'adjust') AS o
+      WHERE a.n <> o.n",
+];
+
+/// Compares everything in the books with everything else in them, as of one moment. Returns what deviates, in words;
+/// nothing, when the books are sound. Takes a connection of the owner.
+pub async fn check(connection: &mut PgConnection) -> Vec<String> {
+    let mut transaction = connection.begin().await.unwrap();
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await.unwrap();
+    let missing = format!(
+        "SELECT format('entry %s/%s is missing, or is another: %s', key, line, to_jsonb(demanded))
+           FROM ({DEMANDED} EXCEPT ALL {PRESENT}) AS demanded"
+    );
+    let surplus = format!(
+        "SELECT format('entry %s/%s belongs to no business row: %s', key, line, to_jsonb(present))
+           FROM ({PRESENT} EXCEPT ALL ({DEMANDED})) AS present"
+    );
+    let mut deviations = Vec::new();
+    for query in DEVIATIONS.iter().copied().chain([missing.as_str(), surplus.as_str()]) {
+        let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(query.to_owned()));
+        deviations.extend(query.fetch_all(&mut *transaction).await.unwrap());
+    }
+    transaction.rollback().await.unwrap();
+    deviations
+}

@@ -1,0 +1,19 @@
+//! The books on a real Postgres: every transition, every refusal, every right, and what happens when everything happens
+//! at once.
+#![allow(clippy::unwrap_used)]
+
+mod adjustments;
+mod attempting;
+mod checker;
+mod contention;
+
+mod deposits;
+mod desk;
+mod ending;
+mod freezing;
+mod histories;
+mod machines;
+mod opening;
+mod outbox;
+mod reservations;
+mod rights;
