@@ -35,7 +35,7 @@ async fn polling_that_runs_out_of_time_is_an_expiry_with_the_last_words() {
 }
 
 #[tokio::test]
-async fn a_worker_that_gives_no_sign_of_life_is_an_expiry_with_the_last_words() {
+async fn a_call_that_never_ends_is_an_expiry_with_the_last_words_before_it() {
     assert_eq!(meaning(&[Word::Fails, Word::Hangs], false).await, r#"Err(Expired("make x failed"))"#);
 }
 

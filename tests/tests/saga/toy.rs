@@ -200,10 +200,7 @@ impl Once {
                 start_to_close: Duration::from_secs(2),
             };
             let retries = RetryPolicy::builder().initial_interval(Duration::from_millis(100)).build();
-            let options = ActivityOptions::with_close_timeouts(timeouts)
-                .heartbeat_timeout(Duration::from_millis(500))
-                .retry_policy(retries)
-                .build();
+            let options = ActivityOptions::with_close_timeouts(timeouts).retry_policy(retries).build();
             ctx.execute_activity(ToyActivities::make, input, options).await
         };
         Ok(End::Classified(format!("{:?}", result.map_err(|error| classify(&error)))))
