@@ -155,6 +155,8 @@ pub struct VenueActivities {
     pub patience: VenuePatience,
 }
 
+/// The longest pause before what was not sent is sent again, unless the venue names one.
+const RESEND_MAX: Duration = Duration::from_secs(10);
 const POLL_FIRST: Duration = Duration::from_millis(250);
 /// How much less often a payout is looked up once an operator has been called.
 const SLOWER: u32 = 6;
@@ -168,7 +170,7 @@ impl VenueActivities {
     /// may have been sent is an answer.
     #[activity(name = "venue_submit")]
     pub async fn submit(self: Arc<Self>, ctx: ActivityContext, order: PayoutOrder) -> Result<Submitted, ActivityError> {
-        beating(&ctx, self.send_once(&order)).await
+        beating(&ctx, self.send_once(&order, ctx.info().attempt)).await
     }
 
     /// Looks a payout up in the venue's record until it says something final; "not yet" fails, and is tried again.
@@ -189,7 +191,7 @@ impl VenueActivities {
 }
 
 impl VenueActivities {
-    async fn send_once(&self, order: &PayoutOrder) -> Result<Submitted, Failure> {
+    async fn send_once(&self, order: &PayoutOrder, tries: u32) -> Result<Submitted, Failure> {
         let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
         let permit = self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await;
         let permit = match permit {
@@ -202,7 +204,11 @@ impl VenueActivities {
             }
             // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Frozen => {
-                return Err(Failure::Again { kind: "Frozen", message: refusal.message, after: None });
+                return Err(Failure::Again {
+                    kind: "Frozen",
+                    message: refusal.message,
+                    after: Some(pause(tries, RESEND_MAX)),
+                });
             }
             Err(error) => return Err(error.into()),
         };
@@ -225,6 +231,7 @@ impl VenueActivities {
             SendOutcome::Rejected(reason) => Ok(Submitted::Rejected { reason }),
             SendOutcome::Unknown(reason) => Ok(Submitted::Unknown { reason }),
             SendOutcome::NotSent { reason, after } => {
+                let after = after.or(Some(pause(tries, RESEND_MAX)));
                 Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
             }
         }
@@ -248,7 +255,7 @@ impl VenueActivities {
         let live: Vec<&AttemptRow> = attempts.iter().filter(|attempt| attempt.state.is_live()).collect();
         let Some(now_ms) = live.first().map(|attempt| attempt.now_ms) else { return Ok(Confirmed::Absent) };
         let void_after_ms = live.iter().map(|attempt| attempt.void_after_ms).max().unwrap_or(now_ms);
-        let records = self.records(payout, &attempts).await?;
+        let records = self.records(payout, &attempts, pause(tries, longest)).await?;
         let paid: Vec<&WithdrawalRecord> = records.iter().filter(|r| r.state == RecordState::Completed).collect();
         let open: Vec<&WithdrawalRecord> = records.iter().filter(|r| r.state == RecordState::Pending).collect();
         if paid.len() + open.len() > 1 {
@@ -277,7 +284,12 @@ impl VenueActivities {
     }
 
     /// The venue's complete record of the payout, from its first attempt on.
-    async fn records(&self, payout: &PayoutRef, attempts: &[AttemptRow]) -> Result<Vec<WithdrawalRecord>, Failure> {
+    async fn records(
+        &self,
+        payout: &PayoutRef,
+        attempts: &[AttemptRow],
+        pause: Duration,
+    ) -> Result<Vec<WithdrawalRecord>, Failure> {
         let (Some(first), Some(last)) = (attempts.first(), attempts.last()) else { return Ok(Vec::new()) };
         let client_id = self.books.payout(&payout.payout_id).await?.receipt.client_id;
         let (from_ms, until_ms) = (first.signed_at_ms - RECORD_MARGIN_MS, last.void_after_ms + RECORD_MARGIN_MS);
@@ -285,14 +297,14 @@ impl VenueActivities {
         found.map_err(|LookupFailed { reason, after }| Failure::Again {
             kind: "LookupFailed",
             message: format!("the venue's history could not be read: {reason}"),
-            after,
+            after: after.or(Some(pause)),
         })
     }
 
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
         let (payout, resolution) = (&input.payout, &input.resolution);
         let attempts = self.books.payout_attempts(&payout.payout_id).await?;
-        let records = self.records(payout, &attempts).await?;
+        let records = self.records(payout, &attempts, POLL_FIRST).await?;
         let executed = resolution.verdict == Verdict::Executed;
         let by_state = |state| records.iter().find(|record| record.state == state);
         let contradiction = |record: &WithdrawalRecord, says: &str| {

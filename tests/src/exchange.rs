@@ -1,10 +1,13 @@
 use std::path::Path;
 
+use backstop::stack::wait_until;
 use backstop_simulator::{Config, Running, Simulator};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::world::DEADLINE;
 
 /// The request that withdrawals are asked for with.
 pub const APPLY: &str = "/sapi/v1/capital/withdraw/apply";
@@ -98,6 +101,11 @@ impl Exchange {
     pub async fn withdrawals(&self, payout_id: &str) -> Vec<Withdrawal> {
         let path = format!("/withdrawals?client_id={}", client_id(payout_id));
         serde_json::from_value(self.admin(reqwest::Method::GET, &path, None).await).unwrap()
+    }
+
+    /// Waits until it has received two requests about a payout.
+    pub async fn is_asked_twice(&self, path: &str, payout_id: &str) {
+        assert!(wait_until(DEADLINE, async || self.requests(path, payout_id).await >= 2).await, "{path} is not asked");
     }
 
     /// How many requests about a payout it has received.

@@ -45,7 +45,9 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCAL_ATTEMPTS_MAX: u32 = 4;
 const VENUE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How soon the server notices that a worker died in the middle of a venue call.
-const VENUE_HEARTBEAT: Duration = Duration::from_secs(2);
+const VENUE_HEARTBEAT: Duration = Duration::from_millis(1_500);
+/// Venue activities say themselves when they want to be tried again; this is for those that could not say anything.
+const VENUE_RETRY: Duration = Duration::from_millis(100);
 
 /// Runs a ledger transition: a few times as a local activity, which costs least, then as a regular one, whose retries add
 /// nothing to the history and show as pending with their last failure. Ends with a result, a refusal or a cancellation.
@@ -102,10 +104,7 @@ pub(crate) fn venue_options(
             start_to_close: VENUE_TIMEOUT.min(within),
         },
     };
-    let retries = RetryPolicy::builder()
-        .initial_interval(Duration::from_millis(500))
-        .maximum_interval(Duration::from_secs(10))
-        .build();
+    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
     ActivityOptions::with_close_timeouts(timeouts)
         .task_queue(queue)
         .heartbeat_timeout(VENUE_HEARTBEAT)

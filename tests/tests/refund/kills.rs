@@ -1,6 +1,8 @@
 //! Goal: a worker killed with SIGKILL right before or right after any side effect loses and doubles nothing, and the
 //! refund goes on to its end once a worker is back.
 
+use std::time::Instant;
+
 use backstop_tests::{Verdict, World, exchange::APPLY, world::payout_id};
 use serde_json::{Value, json};
 
@@ -16,7 +18,9 @@ async fn killed_at(failpoint: &str, fault: Option<Value>) -> Verdict {
     world.start(&refund).await;
     world.worker_dies().await;
     world.start_worker().await;
+    let back = Instant::now();
     world.ended(&id).await.receipt();
+    println!("{failpoint}: ended {:?} after the worker was back", back.elapsed());
     world.verdict(&id).await
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Instant;
 
-use backstop_tests::{Verdict, World, exchange::APPLY, world::payout_id};
+use backstop_tests::{
+    Verdict, World,
+    exchange::{APPLY, HISTORY},
+    world::payout_id,
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -70,7 +74,7 @@ async fn a_refund_whose_worker_dies_while_it_waits_goes_on_with_the_next_one() {
     let refund = world.refund().await;
     world.exchange.set(json!({"complete_after_ms": 600_000})).await;
     let id = world.start(&refund).await;
-    world.reaches(&id, "attempted").await;
+    world.exchange.is_asked_twice(HISTORY, &id).await;
     world.kill_worker().await;
     let made = world.exchange.withdrawals(&id).await;
     world.exchange.force(&made[0].id, "completed").await;
