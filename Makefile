@@ -1,14 +1,16 @@
 # Everything a person or a CI needs. Rust, a C compiler and Python 3 are enough.
 
+TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
+
 .PHONY: dev test tools build clean-state
 
 dev: build ## everything on this machine; Ctrl-C stops it
-	@target/debug/backstop dev
+	@$(TARGET)/backstop dev
 
 test: build ## format, lints, and every test on real servers of its own
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} target/debug/with-servers cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(TARGET)/with-servers cargo test --workspace --locked --no-fail-fast
 
 build: tools
 	cargo build --workspace --locked

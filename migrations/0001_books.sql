@@ -101,7 +101,8 @@ CREATE TABLE operator_acts (
 -- Refusals carry an SQLSTATE of class BS and a JSON detail; callers read those, never the message.
 --   BS001 invalid input      BS002 insufficient funds  BS003 frozen      BS004 conflict
 --   BS005 held by another    BS006 abandoned           BS007 too late    BS008 not found
---   BS009 not allowed now    BS010 in doubt            BS011 too early   BS013 rejected by the venue
+--   BS009 not allowed now    BS010 in doubt            BS011 too early   BS012 what was written stays
+--   BS013 rejected by the venue
 CREATE FUNCTION refuse(code text, message text, detail jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN

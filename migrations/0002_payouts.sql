@@ -309,6 +309,10 @@ BEGIN
         UPDATE payout_attempts AS x
            SET outcome = v_next, detail = p_detail, venue_reference = p_venue_reference
          WHERE x.payout_id = p_payout_id AND x.attempt = p_attempt;
+        IF p_event = 'accept' AND p.state = 'returned' THEN
+            PERFORM find('payout_accepted_after_return', p_payout_id, 'critical',
+                         jsonb_build_object('attempt', p_attempt, 'venue_reference', p_venue_reference));
+        END IF;
         RETURN v_next;
     END IF;
     IF p_event = 'accept' AND NOT attempt_live(a.outcome) THEN
@@ -328,7 +332,7 @@ BEGIN
     UPDATE payout_attempts
        SET outcome = 'absent', detail = concat_ws('; ', detail, 'not in the venue''s history')
      WHERE payout_id = p.payout_id AND outcome IN ('pending', 'unknown')
-       AND extract(epoch FROM void_after) * 1000 < p_looked_at_ms;
+       AND extract(epoch FROM void_after) * 1000 < least(p_looked_at_ms, extract(epoch FROM clock_timestamp()) * 1000);
     RETURN (SELECT count(*) FROM payout_attempts WHERE payout_id = p.payout_id AND attempt_live(outcome));
 END $$;
 
@@ -341,8 +345,10 @@ DECLARE
     p payouts := lock_payout(p_payout_id);
 BEGIN
     IF p.state = 'settled' THEN
-        PERFORM refuse_other_content(p.payout_id, jsonb_build_object('venue_reference', p.venue_reference),
-                                     jsonb_build_object('venue_reference', p_venue_reference));
+        IF p.venue_reference IS DISTINCT FROM p_venue_reference THEN
+            PERFORM find('payout_paid_twice', p.payout_id, 'critical', jsonb_build_object(
+                'settled_by', p.venue_reference, 'paid_by', p_venue_reference, 'amount', trim_scale(p.amount)::text));
+        END IF;
         RETURN receipt(p, false);
     END IF;
     IF p.state IN ('returned', 'abandoned') THEN
@@ -350,11 +356,12 @@ BEGIN
             'state', p.state, 'venue_reference', p_venue_reference, 'amount', trim_scale(p.amount)::text));
         RETURN receipt(p, false);
     END IF;
-    IF p_network_fee < 0 OR p_network_fee > p.amount OR p_received + p_network_fee <> p.amount THEN
+    IF p_network_fee < 0 OR p_network_fee > p.amount OR p_received + p_network_fee IS DISTINCT FROM p.amount THEN
         PERFORM find('payout_amount_differs', p.payout_id, 'critical', jsonb_build_object(
             'amount', trim_scale(p.amount)::text, 'received', p_received::text, 'network_fee', p_network_fee::text));
     END IF;
     p.network_fee := least(greatest(p_network_fee, 0), p.amount);
+    p.reason := NULL;
     p.venue_reference := p_venue_reference;
     p.tx_id := p_tx_id;
     -- Moved first: a transition that is not allowed must not have posted.
@@ -379,8 +386,11 @@ BEGIN
         RETURN receipt(p, false);
     END IF;
     SELECT attempt INTO live FROM payout_attempts
-     WHERE payout_id = p_payout_id AND attempt_live(outcome) ORDER BY attempt LIMIT 1;
-    IF live IS NOT NULL AND p_failed_reference IS NULL THEN
+     WHERE payout_id = p_payout_id AND attempt_live(outcome)
+       -- A failed record speaks for its own attempt, and for one that never gave its reference.
+       AND (p_failed_reference IS NULL OR coalesce(venue_reference <> p_failed_reference, false))
+     ORDER BY attempt LIMIT 1;
+    IF live IS NOT NULL THEN
         PERFORM refuse('BS010', format('attempt %s of %s may have taken effect', live, p_payout_id),
                        jsonb_build_object('subject', p_payout_id, 'attempt', live));
     END IF;
@@ -406,15 +416,20 @@ BEGIN
     RETURN receipt(move_payout(p, 'escalate'), true);
 END $$;
 
--- resolve: an operator says on the record what the venue could not. Not before every attempt's time is over.
+-- resolve: an operator says on the record what the venue could not. Not before the venue has been asked at
+-- `p_looked_at_ms` (by this database's clock), with every attempt's time over by then.
 CREATE FUNCTION payout_resolve(
-    p_payout_id text, p_executed boolean, p_operator text, p_evidence text, p_venue_reference text, p_network_fee numeric
+    p_payout_id text, p_executed boolean, p_operator text, p_evidence text, p_venue_reference text, p_network_fee numeric,
+    p_looked_at_ms bigint
 ) RETURNS payout_receipt
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     p     payouts := lock_payout(p_payout_id);
     until timestamptz;
 BEGIN
+    IF p_executed IS NULL THEN
+        PERFORM refuse_input('outcome', 'executed or not_executed');
+    END IF;
     IF p.state IN ('settled', 'returned') AND (p.state = 'settled') = p_executed THEN
         RETURN receipt(p, false);
     END IF;
@@ -427,7 +442,7 @@ BEGIN
         PERFORM refuse_input('network_fee', format('at most the amount, %s', trim_scale(p.amount)));
     END IF;
     SELECT max(void_after) INTO until FROM payout_attempts WHERE payout_id = p_payout_id AND attempt_live(outcome);
-    IF until >= clock_timestamp() THEN
+    IF extract(epoch FROM until) * 1000 >= least(p_looked_at_ms, extract(epoch FROM clock_timestamp()) * 1000) THEN
         PERFORM refuse('BS011', format('an attempt of %s may still take effect until %s', p_payout_id, until),
                        jsonb_build_object('subject', p_payout_id, 'until', until));
     END IF;

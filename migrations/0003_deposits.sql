@@ -18,7 +18,7 @@ CREATE TABLE deposits (
     PRIMARY KEY (venue, deposit_id)
 );
 
--- credit: world -> user available, or suspense when `p_owner` is null. Returns whether this call booked it.
+-- credit: world -> user available, or suspense when `p_owner` names no user. Returns whether this call booked it.
 CREATE FUNCTION deposit_credit(p_venue text, p_deposit_id text, p_owner text, p_asset text, p_amount numeric)
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
@@ -28,6 +28,9 @@ DECLARE
     v_account bigint;
     d         deposits;
 BEGIN
+    IF p_owner = '' OR p_owner LIKE '~%' THEN
+        p_owner := NULL;
+    END IF;
     SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
     IF d.deposit_id IS NULL THEN
         IF p_amount <= 0 OR p_amount >= 1e20 THEN

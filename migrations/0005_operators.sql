@@ -42,6 +42,9 @@ DECLARE
     -- Looked up before the update: an update does not see an account that is made while it runs.
     v_account bigint := account_of(p_owner, p_asset);
 BEGIN
+    IF coalesce(p_by, '') = '' THEN
+        PERFORM refuse_input('by', 'the finding or the person that freezes');
+    END IF;
     UPDATE accounts SET frozen_by = p_by WHERE id = v_account AND frozen_by IS NULL;
     IF FOUND THEN
         PERFORM emit(format('account/%s/%s', p_owner, p_asset), 'account.frozen', jsonb_build_object('by', p_by));

@@ -251,62 +251,76 @@ impl VenueActivities {
     async fn look_up(&self, input: &Confirm, tries: u32) -> Result<Confirmed, Failure> {
         let payout = &input.payout;
         let longest = if input.slowly { self.patience.poll_max * SLOWER } else { self.patience.poll_max };
+        let again = |kind, message, after: Option<Duration>| Failure::Again {
+            kind,
+            message,
+            after: after.or(Some(pause(tries, longest))),
+        };
+        let receipt = self.books.payout(&payout.payout_id).await?.receipt;
+        if receipt.state.is_final() {
+            return Ok(Confirmed::Over(Box::new(receipt)));
+        }
         let attempts = self.books.payout_attempts(&payout.payout_id).await?;
         let live: Vec<&AttemptRow> = attempts.iter().filter(|attempt| attempt.state.is_live()).collect();
         let Some(now_ms) = live.first().map(|attempt| attempt.now_ms) else { return Ok(Confirmed::Absent) };
         let void_after_ms = live.iter().map(|attempt| attempt.void_after_ms).max().unwrap_or(now_ms);
-        let records = self.records(payout, &attempts, pause(tries, longest)).await?;
-        let paid: Vec<&WithdrawalRecord> = records.iter().filter(|r| r.state == RecordState::Completed).collect();
-        let open: Vec<&WithdrawalRecord> = records.iter().filter(|r| r.state == RecordState::Pending).collect();
-        if paid.len() + open.len() > 1 {
+        let records = self.records(&receipt.client_id, &attempts).await;
+        let records = records.map_err(|failed| again("LookupFailed", unreadable(&failed), failed.after))?;
+        let of = |state| records.iter().filter(move |record: &&WithdrawalRecord| record.state == state);
+        if of(RecordState::Completed).chain(of(RecordState::Pending)).count() > 1 {
             let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
             let evidence = json!({"withdrawals": ids});
             self.books.find("payout_sent_twice", payout.payout_id.as_str(), "critical", &evidence).await?;
         }
-        if let Some(record) = paid.first() {
+        if let Some(record) = of(RecordState::Completed).next() {
             return Ok(Confirmed::Paid(paid_record(record)));
         }
-        let again =
-            |message: String| Failure::Again { kind: "NotConfirmedYet", message, after: Some(pause(tries, longest)) };
-        if let Some(record) = open.first() {
-            return Err(again(format!("withdrawal {} is still on its way at the venue", record.id)));
+        let not_yet = |message| Err(again("NotConfirmedYet", message, None));
+        if let Some(record) = of(RecordState::Pending).next() {
+            return not_yet(format!("withdrawal {} is still on its way at the venue", record.id));
         }
+        // A failed record speaks for its own attempt, and for what would be visible by now.
+        let accounted = |attempt: &&AttemptRow| {
+            attempt.venue_reference.as_ref().is_none_or(|id| records.iter().any(|record| record.id == *id))
+        };
         match records.first() {
-            // A failed record speaks for the attempts that would be visible by now; a younger one may still show.
-            Some(failed) if now_ms > void_after_ms => Ok(Confirmed::Failed {
-                venue_reference: failed.id.clone(),
-                reason: format!("failed at the venue: {}", failed.info),
-            }),
-            Some(failed) => Err(again(format!("withdrawal {} failed; waiting for the last attempt", failed.id))),
+            Some(failed) if now_ms > void_after_ms && live.iter().all(accounted) => {
+                let accepted = live.iter().find_map(|attempt| attempt.venue_reference.clone());
+                Ok(Confirmed::Failed {
+                    venue_reference: accepted.unwrap_or_else(|| failed.id.clone()),
+                    reason: format!("failed at the venue: {}", failed.info),
+                })
+            }
+            Some(failed) => not_yet(format!("withdrawal {} failed; another attempt may still show", failed.id)),
             None if self.books.payout_attempts_vanish(payout, now_ms).await? == 0 => Ok(Confirmed::Absent),
-            None => Err(again(not_found(&live, void_after_ms - now_ms))),
+            None => not_yet(not_found(&live, void_after_ms - now_ms)),
         }
     }
 
-    /// The venue's complete record of the payout, from its first attempt on.
-    async fn records(
-        &self,
-        payout: &PayoutRef,
-        attempts: &[AttemptRow],
-        pause: Duration,
-    ) -> Result<Vec<WithdrawalRecord>, Failure> {
-        let (Some(first), Some(last)) = (attempts.first(), attempts.last()) else { return Ok(Vec::new()) };
-        let client_id = self.books.payout(&payout.payout_id).await?.receipt.client_id;
-        let (from_ms, until_ms) = (first.signed_at_ms - RECORD_MARGIN_MS, last.void_after_ms + RECORD_MARGIN_MS);
-        let found = self.venue.withdrawals(&client_id, from_ms, until_ms, last.now_ms).await;
-        found.map_err(|LookupFailed { reason, after }| Failure::Again {
-            kind: "LookupFailed",
-            message: format!("the venue's history could not be read: {reason}"),
-            after: after.or(Some(pause)),
-        })
+    /// The venue's complete record of a payout, from its first attempt on.
+    async fn records(&self, client_id: &str, attempts: &[AttemptRow]) -> Result<Vec<WithdrawalRecord>, LookupFailed> {
+        let first = attempts.iter().map(|attempt| attempt.signed_at_ms).min();
+        let last = attempts.iter().map(|attempt| attempt.void_after_ms).max();
+        let now = attempts.iter().map(|attempt| attempt.now_ms).max();
+        let (Some(first), Some(last), Some(now)) = (first, last, now) else { return Ok(Vec::new()) };
+        self.venue.withdrawals(client_id, first - RECORD_MARGIN_MS, last + RECORD_MARGIN_MS, now).await
     }
 
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
         let (payout, resolution) = (&input.payout, &input.resolution);
+        let receipt = self.books.payout(&payout.payout_id).await?.receipt;
         let attempts = self.books.payout_attempts(&payout.payout_id).await?;
-        let records = self.records(payout, &attempts, POLL_FIRST).await?;
+        let looked_at_ms = attempts.iter().map(|attempt| attempt.now_ms).min().unwrap_or_default();
+        if receipt.state.is_final() {
+            return Ok(self.books.payout_resolve(payout, resolution, looked_at_ms).await?.receipt);
+        }
+        let records = self.records(&receipt.client_id, &attempts).await.map_err(|failed| Failure::Again {
+            kind: "LookupFailed",
+            message: unreadable(&failed),
+            after: failed.after,
+        })?;
         let executed = resolution.verdict == Verdict::Executed;
-        let by_state = |state| records.iter().find(|record| record.state == state);
+        let of = |state| records.iter().find(|record| record.state == state);
         let contradiction = |record: &WithdrawalRecord, says: &str| {
             Failure::Refused(Refusal {
                 kind: RefusalKind::Contradicted,
@@ -314,16 +328,20 @@ impl VenueActivities {
                 detail: json!({"venue_reference": record.id, "says": says}),
             })
         };
-        let standing =
-            match (by_state(RecordState::Completed), by_state(RecordState::Pending), by_state(RecordState::Failed)) {
-                (Some(record), _, _) if executed => self.books.payout_settle(payout, &paid_record(record)).await?,
-                (Some(record), _, _) => return Err(contradiction(record, "is completed")),
-                (None, Some(record), _) => return Err(contradiction(record, "is still on its way")),
-                (None, None, Some(record)) if executed => return Err(contradiction(record, "failed")),
-                (None, None, _) => self.books.payout_resolve(payout, resolution).await?,
-            };
+        let states = (of(RecordState::Completed), of(RecordState::Pending), of(RecordState::Failed));
+        let standing = match states {
+            (Some(record), _, _) if executed => self.books.payout_settle(payout, &paid_record(record)).await?,
+            (Some(record), _, _) => return Err(contradiction(record, "is completed")),
+            (None, Some(record), _) => return Err(contradiction(record, "is still on its way")),
+            (None, None, Some(record)) if executed => return Err(contradiction(record, "failed")),
+            (None, None, _) => self.books.payout_resolve(payout, resolution, looked_at_ms).await?,
+        };
         Ok(standing.receipt)
     }
+}
+
+fn unreadable(failed: &LookupFailed) -> String {
+    format!("the venue's history could not be read: {failed}")
 }
 
 fn paid_record(record: &WithdrawalRecord) -> PaidRecord {

@@ -19,11 +19,6 @@ impl Amount {
     const MANTISSA_END: u128 = 10_u128.pow(28);
     const END: u128 = 10_u128.pow(20);
 
-    /// The same value as a `Decimal`.
-    pub fn decimal(self) -> Decimal {
-        self.0
-    }
-
     /// Reads the books' text form of a part of an amount, which may also be zero.
     ///
     /// # Errors

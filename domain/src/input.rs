@@ -134,7 +134,7 @@ impl Fields {
     pub fn finish(self) -> Result<(), InvalidInput> {
         match self.map.keys().next() {
             None => Ok(()),
-            Some(unknown) => Err(InvalidInput::new(self.name(unknown), "no such field")),
+            Some(unknown) => Err(InvalidInput::new(self.name(unknown), "no field of this name")),
         }
     }
 }

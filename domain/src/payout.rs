@@ -149,6 +149,8 @@ pub enum Confirmed {
     },
     /// No attempt took effect, and none can any more.
     Absent,
+    /// The books say that it is over already.
+    Over(Box<PayoutReceipt>),
 }
 
 /// The venue's record of a completed withdrawal.

@@ -148,6 +148,11 @@ impl World {
         worker.wait().await.unwrap();
     }
 
+    /// Asks the worker process to stop, as an operator does.
+    pub async fn stop_worker(&mut self) {
+        self.worker.take().unwrap().stop(Signal::SIGTERM).await.unwrap();
+    }
+
     /// Waits until the worker has died at a failpoint.
     pub async fn worker_dies(&mut self) {
         let mut worker = self.worker.take().unwrap();

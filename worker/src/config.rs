@@ -57,11 +57,11 @@ pub struct VenueConfig {
     /// How long after its timestamp the venue accepts a request, ms
     #[arg(long, env = "BACKSTOP_VENUE_RECEIVE_WINDOW_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub venue_receive_window_ms: u32,
-    /// How much the venue's clock may differ from the books', ms
-    #[arg(long, env = "BACKSTOP_VENUE_CLOCK_SKEW_MS", default_value_t = 1_000)]
+    /// How much the venue's clock may differ from the books', and how far the books' may jump in a failover, ms
+    #[arg(long, env = "BACKSTOP_VENUE_CLOCK_SKEW_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=86_400_000))]
     pub venue_clock_skew_ms: u32,
     /// How long an executed withdrawal may be missing from the venue's history, ms
-    #[arg(long, env = "BACKSTOP_VENUE_VISIBILITY_LAG_MS", default_value_t = 60_000)]
+    #[arg(long, env = "BACKSTOP_VENUE_VISIBILITY_LAG_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(0..=86_400_000))]
     pub venue_visibility_lag_ms: u32,
     /// How long an answer is waited for, ms
     #[arg(long, env = "BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", default_value_t = 10_000)]
@@ -78,6 +78,12 @@ impl VenueConfig {
     /// When the key is missing, or the TLS backend can't be set up.
     pub fn connector(&self) -> Result<Option<Binance>> {
         let Some(base_url) = self.venue_url.clone() else { return Ok(None) };
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        anyhow::ensure!(
+            !self.venue_name.is_empty() && self.venue_name.chars().all(plain),
+            "BACKSTOP_VENUE_NAME: expected lower-case letters, digits, '-' and '_', got {:?}",
+            self.venue_name
+        );
         anyhow::ensure!(!self.venue_key.is_empty(), "BACKSTOP_VENUE_KEY: expected the API key of {}", self.venue_name);
         anyhow::ensure!(!self.venue_secret.is_empty(), "BACKSTOP_VENUE_SECRET: expected the secret of that key");
         let connector = Binance::new(BinanceConfig {

@@ -7,7 +7,7 @@ use backstop_activities::payouts::{
     Abandon, Confirm, Escalate, LedgerActivities, Resolve, Return, Settle, VenueActivities,
 };
 use backstop_domain::{
-    RefusalKind, Resolution,
+    Resolution,
     machine::PayoutState,
     payout::{Confirmed, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
 };
@@ -20,13 +20,15 @@ use crate::{
     call::venue_options,
     failure::{StepFailure, classify},
     input::RawInput,
-    progress::{StepState, Tracked},
-    saga::{Past, Pivot, Saga, Unwound, update},
+    progress::Tracked,
+    saga::{Past, Pivot, Saga, Unwound, update, wait_for_operator},
     search, venue_queue,
 };
 
 /// A send that vanished without a trace is repeated this often in all, then the money comes back.
 const SENDS_MAX: u32 = 5;
+/// How long the venue is looked at when its time is over already, as after a long absence of all workers.
+const LAST_LOOK: Duration = Duration::from_secs(5);
 /// How long an operator's update waits for the venue's record before it is refused.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -68,21 +70,23 @@ pub(crate) async fn pay_out<W: Payer>(
             let options =
                 venue_options(&queue, Some(confirm_timeout), &journey.says("submit"), &ctx.cancellation_token());
             match saga.pivot("submit to the venue", VenueActivities::submit, journey.order.clone(), options).await {
-                Pivot::Crossed(past, sent) => journey.forward(past, receipt, sent).await,
+                Pivot::Crossed(past, sent) => journey.forward(past, receipt, Sent::of(sent)).await,
                 Pivot::Undone(failure) => return Err(undone(ctx, failure)),
             }
         }
-        Ok(receipt) => journey.forward(saga.already_past(), receipt, None).await,
+        Ok(receipt) => journey.forward(saga.already_past(), receipt, Sent::Unheard).await,
         Err(failure) => match saga.unwind(failure).await {
             Unwound::Undone(failure) => return Err(undone(ctx, failure)),
             Unwound::TooLate(past) => {
-                let receipt =
-                    past.ledger("read payout", &LedgerActivities::open, journey.order.clone(), "read").await?;
-                journey.forward(past, receipt, None).await
+                let receipt = journey.read(&past).await;
+                journey.forward(past, receipt, Sent::Unheard).await
             }
         },
     };
     show_state(ctx, &receipt);
+    // An operator's update that is still on its way gets its answer first.
+    let detached = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
+    let _ = ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), detached).await;
     Ok(receipt)
 }
 
@@ -90,6 +94,27 @@ fn undone<W: Tracked>(ctx: &WorkflowContext<W>, failure: StepFailure) -> Workflo
     show(ctx, "undone");
     // Whatever failed first: who asked for an end and got it is told so.
     if ctx.cancellation_token().is_cancelled() { WorkflowTermination::cancelled() } else { failure.into() }
+}
+
+/// What is known of the last send.
+#[derive(PartialEq)]
+enum Sent {
+    /// The send came back.
+    Heard(Submitted),
+    /// Nobody heard how it went.
+    Unheard,
+    /// The venue took nothing within the time for sending, or asked for more time than there is.
+    GaveUp,
+}
+
+impl Sent {
+    fn of(result: Result<Submitted, StepFailure>) -> Self {
+        match result {
+            Ok(submitted) => Self::Heard(submitted),
+            Err(StepFailure::Expired(_)) => Self::GaveUp,
+            Err(_) => Self::Unheard,
+        }
+    }
 }
 
 /// A payout past its pivot, on its way to the venue's true answer.
@@ -116,7 +141,7 @@ impl Journey {
     }
 
     /// Follows the payout to its end. What goes wrong here is never undone: it becomes a question to an operator.
-    async fn forward<W: Payer>(&self, past: Past<W>, receipt: PayoutReceipt, sent: Option<Submitted>) -> PayoutReceipt {
+    async fn forward<W: Payer>(&self, past: Past<W>, receipt: PayoutReceipt, sent: Sent) -> PayoutReceipt {
         let ctx = past.ctx();
         show(ctx, PayoutState::Attempted.name());
         ctx.state_mut(|workflow| receipt.venue.clone_into(&mut workflow.desk().venue));
@@ -135,31 +160,42 @@ impl Journey {
         &self,
         past: &Past<W>,
         queue: &str,
-        mut sent: Option<Submitted>,
+        mut sent: Sent,
     ) -> Result<PayoutReceipt, StepFailure> {
-        for _ in 1..=SENDS_MAX {
-            if let Some(Submitted::Rejected { reason }) = &sent {
-                match self.give_back(past, format!("rejected by the venue: {reason}"), None).await {
-                    // The books know of an attempt that may have gone through: look it up.
-                    Err(StepFailure::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {}
-                    ended => return ended,
-                }
+        for round in 1..=SENDS_MAX {
+            if let Sent::Heard(Submitted::Rejected { reason }) = &sent {
+                return self.give_back(past, format!("rejected by the venue: {reason}"), None).await;
             }
-            let within = self.remaining(past.ctx()).unwrap_or(Duration::from_secs(1));
-            let token = WorkflowCancellationToken::new();
-            let options = venue_options(queue, Some(within), &self.says("confirm"), &token);
+            let within = self.remaining(past.ctx()).unwrap_or(LAST_LOOK);
+            let options = venue_options(queue, Some(within), &self.says("confirm"), &WorkflowCancellationToken::new());
             let input = Confirm { payout: self.payout.clone(), slowly: false };
             let confirmed = past.venue("confirm with the venue", VenueActivities::confirm, input, options).await?;
-            match (confirmed, self.remaining(past.ctx())) {
-                (Confirmed::Absent, Some(within)) => {
-                    let options = venue_options(queue, Some(within), &self.says("send again"), &token);
-                    let order = self.order.clone();
-                    sent = past.venue("send again", VenueActivities::submit, order, options).await.ok();
-                }
-                (confirmed, _) => return self.end(past, confirmed).await,
+            let may_send = confirmed == Confirmed::Absent && sent != Sent::GaveUp && round < SENDS_MAX;
+            match self.remaining(past.ctx()) {
+                Some(within) if may_send => sent = self.send_again(past, queue, within).await,
+                _ => return self.end(past, confirmed).await,
             }
         }
         self.end(past, Confirmed::Absent).await
+    }
+
+    async fn send_again<W: Payer>(&self, past: &Past<W>, queue: &str, within: Duration) -> Sent {
+        let options = venue_options(queue, Some(within), &self.says("send again"), &WorkflowCancellationToken::new());
+        Sent::of(past.venue("send again", VenueActivities::submit, self.order.clone(), options).await)
+    }
+
+    /// Reads the payout again where its opening's answer was lost.
+    async fn read<W: Payer>(&self, past: &Past<W>) -> PayoutReceipt {
+        loop {
+            match past.ledger("read payout", &LedgerActivities::open, self.order.clone(), &self.says("read")).await {
+                Ok(receipt) => return receipt,
+                Err(failure) => {
+                    let id = &self.payout.payout_id;
+                    let question = format!("{id} can't be read: {failure}. Remove the cause, then resolve.");
+                    wait_for_operator(past.ctx(), question).await;
+                }
+            }
+        }
     }
 
     /// Books what the venue's record finally says.
@@ -171,6 +207,7 @@ impl Journey {
             }
             Confirmed::Failed { venue_reference, reason } => self.give_back(past, reason, Some(venue_reference)).await,
             Confirmed::Absent => self.give_back(past, "no attempt took effect at the venue".into(), None).await,
+            Confirmed::Over(receipt) => Ok(*receipt),
         }
     }
 
@@ -199,7 +236,12 @@ impl Journey {
         let mut answered = std::pin::pin!(answer(ctx));
         let confirmed = temporalio_sdk::workflows::select! {
             receipt = answered => {
-                looking.cancel();
+                // Should the venue's record have come at the same moment, it is booked, or found, all the same.
+                match looking.as_mut().now_or_never() {
+                    Some(Ok(paid @ Confirmed::Paid(_))) => drop(self.end(past, paid).await),
+                    Some(_) => {}
+                    None => looking.cancel(),
+                }
                 return receipt;
             }
             confirmed = looking => confirmed.map_err(|error| classify(&error)),
@@ -256,22 +298,23 @@ pub(crate) fn check_resolve<W: Payer>(workflow: &W, input: &RawInput) -> Result<
     }
 }
 
-/// Carries an operator's word to the books, by way of the venue's record. Where it is an undo that waits, the word is
-/// that its obstacle is gone, and nothing is decided: the undo is tried again.
+/// Carries an operator's word to the books, by way of the venue's record. Where it is an undo that waits, or the books,
+/// the word is that the obstacle is gone, and nothing is decided: the step is tried again.
 pub(crate) async fn resolve<W: Payer>(
     ctx: &WorkflowContext<W>,
     order: &PayoutOrder,
     input: &RawInput,
 ) -> Result<Option<PayoutReceipt>, String> {
     let resolution = input.read(Resolution::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
-    if ctx.state(|workflow| workflow.shown().steps.iter().any(|step| step.state == StepState::UndoRefused)) {
+    let venue = ctx.state(|workflow| workflow.desk_shown().venue.clone());
+    if venue.is_empty() {
         update(ctx, |progress| progress.waiting_for = None);
         return Ok(None);
     }
     let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
     let summary = format!("resolve {} as {:?}, says {}", order.payout_id, resolution.verdict, resolution.operator);
     let token = WorkflowCancellationToken::new();
-    let queue = venue_queue(ctx.task_queue(), &ctx.state(|workflow| workflow.desk_shown().venue.clone()));
+    let queue = venue_queue(ctx.task_queue(), &venue);
     let options = venue_options(&queue, Some(RESOLVE_TIMEOUT), &summary, &token);
     let done = ctx.execute_activity(VenueActivities::resolve, Resolve { payout, resolution }, options).await;
     let receipt = done.map_err(|error| match classify(&error) {

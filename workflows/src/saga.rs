@@ -3,6 +3,8 @@
 //! A [`Saga`] can be unwound. Its pivot consumes it: what comes out is either undone, or [`Past`], which has no way back.
 //! Whether the pivot was crossed is for the books to say: an undo that answers `TooLate` means yes.
 
+use std::time::Duration;
+
 use backstop_domain::{Refusal, RefusalKind};
 use serde::Serialize;
 use serde_json::Value;
@@ -10,13 +12,16 @@ use temporalio_common::{
     ActivityDefinition,
     data_converters::{TemporalDeserializable, TemporalSerializable},
 };
-use temporalio_sdk::{ActivityOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext};
+use temporalio_sdk::{ActivityOptions, TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext};
 
 use crate::{
     call::{Named, ledger},
     failure::{StepFailure, classify},
     progress::{Progress, StepState, StepStatus, Tracked},
 };
+
+/// Between two tries of an undo that failed in a way that no retry policy covers.
+const UNDO_PAUSE: Duration = Duration::from_secs(10);
 
 /// An undo is data: it can be shown, and it is the same after a replay.
 struct Undo {
@@ -47,8 +52,8 @@ pub enum Unwound<W> {
 
 /// What became of a pivot.
 pub enum Pivot<W, O> {
-    /// Crossed. The step's own result may be missing.
-    Crossed(Past<W>, Option<O>),
+    /// Crossed, though the step itself may have failed.
+    Crossed(Past<W>, Result<O, StepFailure>),
     /// Not crossed, and everything is undone.
     Undone(StepFailure),
 }
@@ -100,14 +105,14 @@ impl<W: Tracked> Saga<W> {
         let failure = match self.ctx.execute_activity(activity, input, options).await {
             Ok(output) => {
                 note(&self.ctx, step, StepState::Done, "");
-                return Pivot::Crossed(Past { ctx: self.ctx }, Some(output));
+                return Pivot::Crossed(Past { ctx: self.ctx }, Ok(output));
             }
             Err(error) => classify(&error),
         };
         note(&self.ctx, step, StepState::Failed, &failure.to_string());
-        match self.unwind(failure).await {
+        match self.unwind(failure.clone()).await {
             Unwound::Undone(failure) => Pivot::Undone(failure),
-            Unwound::TooLate(past) => Pivot::Crossed(past, None),
+            Unwound::TooLate(past) => Pivot::Crossed(past, Err(failure)),
         }
     }
 
@@ -258,14 +263,20 @@ async fn run_undo<W: Tracked>(ctx: &WorkflowContext<W>, undo: &Undo) -> Result<(
         let token = WorkflowCancellationToken::new();
         match ledger(ctx, activity, undo.input.clone(), &format!("undo: {}", undo.title), &token).await {
             Ok(_) => return Ok(()),
+            // The row is somebody else's, for ever: nothing of ours ran, or can.
+            Err(StepFailure::Refused(refusal)) if refusal.kind.proves_nothing_of_ours() => return Ok(()),
             Err(StepFailure::Refused(refusal)) => return Err(refusal),
-            Err(failure) => tracing::warn!(%failure, undo = undo.title, "the undo is tried again"),
+            Err(failure) => {
+                tracing::warn!(%failure, undo = undo.title, "the undo is tried again");
+                let pause = TimerOptions::builder(UNDO_PAUSE).cancellation_token(token).build();
+                ctx.timer(pause).await;
+            }
         }
     }
 }
 
 /// Waits until an operator's update has cleared the question.
-async fn wait_for_operator<W: Tracked>(ctx: &WorkflowContext<W>, question: String) {
+pub(crate) async fn wait_for_operator<W: Tracked>(ctx: &WorkflowContext<W>, question: String) {
     update(ctx, |progress| progress.waiting_for = Some(question));
     let detached = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
     let waiting = ctx.wait_condition_with_options(|workflow| workflow.shown().waiting_for.is_none(), detached);

@@ -17,12 +17,6 @@ pub struct PayoutStanding {
     pub applied: bool,
     /// The workflow that carries the payout.
     pub holder: String,
-    /// Where it goes, for the request to the venue.
-    pub network: String,
-    /// The receiving address.
-    pub address: String,
-    /// The memo or destination tag.
-    pub tag: Option<String>,
     /// The payout as it is now.
     pub receipt: PayoutReceipt,
 }
@@ -45,6 +39,8 @@ pub struct AttemptRow {
     pub attempt: i32,
     /// How it stands.
     pub state: AttemptState,
+    /// The venue's id of the withdrawal, if the attempt was accepted.
+    pub venue_reference: Option<String>,
     /// When it was signed, ms since 1970.
     pub signed_at_ms: i64,
     /// From when on an empty lookup proves that it had no effect, ms since 1970.
@@ -61,9 +57,6 @@ struct ReceiptRow {
     owner: String,
     asset: String,
     amount: String,
-    network: String,
-    address: String,
-    tag: Option<String>,
     venue: Option<String>,
     client_id: String,
     state: String,
@@ -82,9 +75,6 @@ impl TryFrom<ReceiptRow> for PayoutStanding {
         Ok(Self {
             applied: row.applied,
             holder: row.holder,
-            network: row.network,
-            address: row.address,
-            tag: row.tag,
             receipt: PayoutReceipt {
                 payout_id: PayoutId::from_books(row.payout_id),
                 state,
@@ -211,7 +201,7 @@ impl Books {
         self.standing(query.bind(payout.payout_id.as_str()).bind(evidence)).await
     }
 
-    /// Ends a payout on an operator's word.
+    /// Ends a payout on an operator's word, after a complete lookup that began at `looked_at_ms` by the books' clock.
     ///
     /// # Errors
     /// `TooEarly` while an attempt may still take effect; `NotAllowed` when no operator is waited for.
@@ -219,13 +209,14 @@ impl Books {
         &self,
         payout: &PayoutRef,
         resolution: &Resolution,
+        looked_at_ms: i64,
     ) -> Result<PayoutStanding, BooksError> {
         let fee = resolution.network_fee.map_or_else(|| "0".to_owned(), |fee| fee.to_string());
-        let query = sqlx::query_as("SELECT * FROM payout_resolve($1, $2, $3, $4, $5, $6::numeric)");
+        let query = sqlx::query_as("SELECT * FROM payout_resolve($1, $2, $3, $4, $5, $6::numeric, $7)");
         let query = query.bind(payout.payout_id.as_str()).bind(resolution.verdict == Verdict::Executed);
         let query = query.bind(resolution.operator.as_str()).bind(resolution.evidence.as_str());
         let reference = resolution.venue_reference.as_ref().map(|reference| reference.as_str().to_owned());
-        self.standing(query.bind(reference).bind(fee)).await
+        self.standing(query.bind(reference).bind(fee).bind(looked_at_ms)).await
     }
 
     /// Reads a payout as it is.
@@ -242,9 +233,9 @@ impl Books {
     /// # Errors
     /// When the books can't be reached.
     pub async fn payout_attempts(&self, payout_id: &PayoutId) -> Result<Vec<AttemptRow>, BooksError> {
-        type Row = (i32, String, i64, i64, i64);
+        type Row = (i32, String, Option<String>, i64, i64, i64);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT attempt, outcome, (extract(epoch FROM signed_at) * 1000)::bigint,
+            "SELECT attempt, outcome, venue_reference, (extract(epoch FROM signed_at) * 1000)::bigint,
                     (extract(epoch FROM void_after) * 1000)::bigint,
                     floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
                FROM payout_attempts WHERE payout_id = $1 ORDER BY attempt",
@@ -252,10 +243,10 @@ impl Books {
         .bind(payout_id.as_str())
         .fetch_all(self.pool())
         .await?;
-        let read = |(attempt, outcome, signed_at_ms, void_after_ms, now_ms): Row| {
+        let read = |(attempt, outcome, venue_reference, signed_at_ms, void_after_ms, now_ms): Row| {
             let state = AttemptState::from_name(&outcome)
                 .ok_or_else(|| BooksError::Unreadable(format!("attempt outcome {outcome:?}")))?;
-            Ok(AttemptRow { attempt, state, signed_at_ms, void_after_ms, now_ms })
+            Ok(AttemptRow { attempt, state, venue_reference, signed_at_ms, void_after_ms, now_ms })
         };
         rows.into_iter().map(read).collect()
     }

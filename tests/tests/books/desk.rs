@@ -17,6 +17,8 @@ use sqlx::PgConnection;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// An attempt with this window is void 1 ms after it was signed.
 pub(crate) const SHORT: Duration = Duration::from_millis(1);
+/// A lookup that begins now, whenever that is: the books take no later time than their own.
+pub(crate) const ASKED_NOW: i64 = i64::MAX;
 /// An attempt with this window outlives its test.
 pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 pub(crate) const ADDRESS: &str = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq";

@@ -5,7 +5,7 @@ use backstop_domain::{
     machine::{AttemptEvent, PayoutState},
 };
 
-use crate::desk::{Desk, LONG, SHORT, assert_refused, held, order, paid, refusal, word};
+use crate::desk::{ASKED_NOW, Desk, LONG, SHORT, held, order, paid, refusal, word};
 
 #[tokio::test]
 async fn a_settled_payout_went_to_the_world_and_to_fees_exactly_once() {
@@ -26,15 +26,39 @@ async fn a_settled_payout_went_to_the_world_and_to_fees_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_second_record_for_a_settled_payout_is_a_conflict() {
+async fn a_second_record_for_a_settled_payout_moves_nothing_and_is_found() {
     let mut desk = Desk::open().await;
     let order = order("r", "0.5");
     desk.attempted(&order, LONG).await;
     desk.settle(&order, &paid("w-1", "0.5", "0")).await;
-    let before = desk.everything().await;
-    let other = desk.books.payout_settle(&held(&order), &paid("w-2", "0.5", "0")).await;
-    assert_refused(other, RefusalKind::Conflict, "field", "venue_reference");
-    assert_eq!(desk.everything().await, before);
+    let other = desk.books.payout_settle(&held(&order), &paid("w-2", "0.5", "0")).await.unwrap();
+    assert_eq!((other.applied, other.receipt.venue_reference.as_deref()), (false, Some("w-1")));
+    assert_eq!(desk.findings().await, ["payout_paid_twice refund/r"]);
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_failed_record_does_not_speak_for_an_attempt_accepted_under_another_id() {
+    let mut desk = Desk::open().await;
+    let order = order("r", "0.5");
+    desk.attempted(&order, LONG).await;
+    let accept = AttemptEvent::Accept;
+    desk.books.payout_attempt_outcome(&held(&order), 1, accept, "", Some("w-2")).await.unwrap();
+    let other = desk.books.payout_return(&held(&order), "failed", Some("w-1")).await;
+    assert_eq!(refusal(other).kind, RefusalKind::InDoubt);
+    assert!(desk.books.payout_return(&held(&order), "failed", Some("w-2")).await.unwrap().applied);
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_acceptance_after_the_money_came_back_is_found() {
+    let mut desk = Desk::open().await;
+    let order = order("r", "0.5");
+    desk.attempted(&order, LONG).await;
+    desk.books.payout_return(&held(&order), "failed", Some("w-1")).await.unwrap();
+    let accept = AttemptEvent::Accept;
+    desk.books.payout_attempt_outcome(&held(&order), 1, accept, "", Some("w-2")).await.unwrap();
+    assert_eq!(desk.findings().await, ["payout_accepted_after_return refund/r"]);
 }
 
 #[tokio::test]
@@ -92,9 +116,9 @@ async fn no_return_while_an_attempt_is_live_unless_the_venue_says_that_it_failed
             "{name}"
         );
         assert_eq!(desk.everything().await, before, "{name}");
-        let standing = desk.books.payout_return(&held(&order), "failed at the venue", Some("w-9")).await.unwrap();
+        let standing = desk.books.payout_return(&held(&order), "failed at the venue", Some("w-1")).await.unwrap();
         assert_eq!((standing.applied, standing.receipt.state), (true, PayoutState::Returned), "{name}");
-        assert_eq!(standing.receipt.venue_reference.as_deref(), Some("w-9"), "{name}");
+        assert_eq!(standing.receipt.venue_reference.as_deref(), Some("w-1"), "{name}");
         assert!(!desk.books.payout_return(&held(&order), "x", None).await.unwrap().applied, "{name}");
     }
     assert_eq!(desk.available("alice").await, "2");
@@ -122,11 +146,28 @@ async fn an_operators_word_waits_until_every_attempts_time_is_over() {
     desk.books.payout_escalate(&held(&order), "no answer").await.unwrap();
     let before = desk.everything().await;
     for verdict in [Verdict::Executed, Verdict::NotExecuted] {
-        let refused = refusal(desk.books.payout_resolve(&held(&order), &word(verdict)).await);
+        let refused = refusal(desk.books.payout_resolve(&held(&order), &word(verdict), ASKED_NOW).await);
         assert_eq!(refused.kind, RefusalKind::TooEarly, "{verdict:?}");
         assert!(refused.detail["until"].is_string(), "{refused:?}");
     }
     assert_eq!(desk.everything().await, before);
+}
+
+#[tokio::test]
+async fn an_operators_word_waits_for_a_lookup_that_began_after_every_attempts_time() {
+    let mut desk = Desk::open().await;
+    let order = order("r", "0.5");
+    desk.attempted(&order, SHORT).await;
+    desk.books.payout_escalate(&held(&order), "no answer").await.unwrap();
+    desk.past_every_attempt().await;
+    let attempt = desk.books.payout_attempts(&order.payout_id).await.unwrap().remove(0);
+    for too_early in [attempt.signed_at_ms, attempt.void_after_ms] {
+        let refused = desk.books.payout_resolve(&held(&order), &word(Verdict::NotExecuted), too_early).await;
+        assert_eq!(refusal(refused).kind, RefusalKind::TooEarly);
+    }
+    let begun = attempt.void_after_ms + 1;
+    let taken = desk.books.payout_resolve(&held(&order), &word(Verdict::NotExecuted), begun).await.unwrap();
+    assert_eq!(taken.receipt.state, PayoutState::Returned);
 }
 
 #[tokio::test]
@@ -146,10 +187,10 @@ async fn an_operators_word_is_not_taken_where_nobody_asked() {
         (&attempted, Verdict::NotExecuted),
         (&settled, Verdict::NotExecuted),
     ] {
-        let refused = refusal(desk.books.payout_resolve(&held(order), &word(verdict)).await);
+        let refused = refusal(desk.books.payout_resolve(&held(order), &word(verdict), ASKED_NOW).await);
         assert_eq!(refused.kind, RefusalKind::NotAllowed, "{} {verdict:?}", order.payout_id);
     }
-    let none = desk.books.payout_resolve(&held(&order("none", "1")), &word(Verdict::Executed)).await;
+    let none = desk.books.payout_resolve(&held(&order("none", "1")), &word(Verdict::Executed), ASKED_NOW).await;
     assert_eq!(refusal(none).kind, RefusalKind::NotFound);
     assert_eq!(desk.everything().await, before);
 }
@@ -164,8 +205,8 @@ async fn an_operators_word_ends_the_payout_once_and_is_on_the_record() {
         desk.attempted(&order, SHORT).await;
         desk.books.payout_escalate(&held(&order), "no answer").await.unwrap();
         desk.past_every_attempt().await;
-        let first = desk.books.payout_resolve(&held(&order), &word(verdict)).await.unwrap();
-        let second = desk.books.payout_resolve(&held(&order), &word(verdict)).await.unwrap();
+        let first = desk.books.payout_resolve(&held(&order), &word(verdict), ASKED_NOW).await.unwrap();
+        let second = desk.books.payout_resolve(&held(&order), &word(verdict), ASKED_NOW).await.unwrap();
         assert_eq!((first.applied, second.applied), (true, false), "{name}");
         assert_eq!((first.receipt.state, second.receipt.state), (state, state), "{name}");
     }

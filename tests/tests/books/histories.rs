@@ -15,7 +15,7 @@ use proptest::{
 use tokio::{runtime::Runtime, sync::watch, time::timeout};
 use uuid::Uuid;
 
-use crate::desk::{Desk, LONG, SHORT, held, id, order, paid, word};
+use crate::desk::{ASKED_NOW, Desk, LONG, SHORT, held, id, order, paid, word};
 
 const CASES: u32 = 8;
 const CONNECTIONS: usize = 16;
@@ -174,7 +174,9 @@ async fn make(books: &Books, call: Call, subject: &Subject) -> Result<Claim, Boo
         }
         Call::Return { failed } => Ok(Claim::of(&books.payout_return(&payout, "no", failed.then_some("w-9")).await?)),
         Call::Escalate => Ok(Claim::of(&books.payout_escalate(&payout, "no answer").await?)),
-        Call::Resolve(verdict) => Ok(Claim::of(&books.payout_resolve(&payout, &word(verdict)).await?).by_hand()),
+        Call::Resolve(verdict) => {
+            Ok(Claim::of(&books.payout_resolve(&payout, &word(verdict), ASKED_NOW).await?).by_hand())
+        }
         _ => make_other(books, call, subject, name, user).await,
     }
 }

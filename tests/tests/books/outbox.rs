@@ -2,7 +2,7 @@
 
 use backstop_domain::Verdict;
 
-use crate::desk::{Desk, LONG, SHORT, held, order, paid, refusal, word};
+use crate::desk::{ASKED_NOW, Desk, LONG, SHORT, held, order, paid, refusal, word};
 
 #[tokio::test]
 async fn every_transition_is_announced_once_in_order() {
@@ -12,8 +12,8 @@ async fn every_transition_is_announced_once_in_order() {
     desk.books.payout_attempt(&held(&r), SHORT, SHORT).await.unwrap();
     desk.books.payout_escalate(&held(&r), "no answer").await.unwrap();
     desk.past_every_attempt().await;
-    desk.books.payout_resolve(&held(&r), &word(Verdict::Executed)).await.unwrap();
-    desk.books.payout_resolve(&held(&r), &word(Verdict::Executed)).await.unwrap();
+    desk.books.payout_resolve(&held(&r), &word(Verdict::Executed), ASKED_NOW).await.unwrap();
+    desk.books.payout_resolve(&held(&r), &word(Verdict::Executed), ASKED_NOW).await.unwrap();
     desk.books.payout_abandon(&order("early", "0.5"), "cancelled").await.unwrap();
     desk.books.payout_abandon(&order("early", "0.5"), "cancelled").await.unwrap();
     desk.books.reservation_open("r-1", "w", "alice", "BTC", amount).await.unwrap();

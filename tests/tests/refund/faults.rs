@@ -150,3 +150,26 @@ async fn a_refusal_is_never_sent_again() {
     assert_eq!(world.verdict(&id).await, Verdict::Returned);
     assert_eq!(world.exchange.requests(APPLY, &id).await, 1);
 }
+
+#[tokio::test]
+async fn a_venue_that_asks_for_more_time_than_there_is_is_left_alone() {
+    let world = World::new().await;
+    let mut refund = world.refund().await;
+    refund["confirm_timeout_seconds"] = json!(30);
+    let id = payout_id(&refund);
+    world.exchange.fault(APPLY, &id, json!({"fault": "rate_limited", "retry_after_s": 600, "times": 100})).await;
+    world.run(&refund).await.receipt();
+    assert_eq!(world.verdict(&id).await, Verdict::Returned);
+    assert_eq!(world.exchange.requests(APPLY, &id).await, 1);
+}
+
+#[tokio::test]
+async fn a_send_that_keeps_vanishing_is_given_up_and_the_money_is_back() {
+    let world = World::new().await;
+    let refund = world.refund().await;
+    let id = payout_id(&refund);
+    world.exchange.fault(APPLY, &id, json!({"fault": "drop", "times": 100})).await;
+    world.run(&refund).await.receipt();
+    assert_eq!(world.verdict(&id).await, Verdict::Returned);
+    assert_eq!(world.exchange.requests(APPLY, &id).await, 5);
+}

@@ -167,6 +167,21 @@ async fn a_refund_of_more_than_the_balance_is_refused_and_moves_nothing() {
 }
 
 #[tokio::test]
+async fn refused_under_two_workflow_ids_both_end() {
+    let world = World::new().await;
+    let mut refund = world.refund().await;
+    refund["amount"] = json!("1.5");
+    let id = payout_id(&refund);
+    let others: Vec<String> = (0..4).map(|number| format!("{id}/{number}")).collect();
+    futures::future::join_all(others.iter().map(|other| world.start_as(other, &refund))).await;
+    let ends = futures::future::join_all(others.iter().map(|other| world.ended(other))).await;
+    for end in ends {
+        assert!(["InsufficientFunds", "Abandoned"].contains(&end.kind()), "{end:?}");
+    }
+    assert_eq!(world.verdict(&id).await, Verdict::Abandoned);
+}
+
+#[tokio::test]
 async fn a_frozen_account_opens_no_refund() {
     let world = World::new().await;
     let refund = world.refund().await;

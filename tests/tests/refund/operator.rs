@@ -1,7 +1,11 @@
 //! Goal: when nobody knows within the time allowed, nothing moves, a person is called, and only the venue's record or that
 //! person's recorded word ends it.
 
-use backstop_tests::{Verdict, World, exchange::APPLY, world::payout_id};
+use backstop_tests::{
+    Verdict, World,
+    exchange::{APPLY, HISTORY},
+    world::payout_id,
+};
 use serde_json::{Value, json};
 
 /// A refund that is not confirmed within its second, and waits for an operator.
@@ -165,4 +169,23 @@ async fn nothing_was_ever_sent_says_the_operator_and_the_money_is_back() {
     world.start_worker().await;
     assert_eq!(world.ended(&id).await.kind(), "returned");
     assert_eq!(world.verdict(&id).await, Verdict::Returned);
+}
+
+#[tokio::test]
+async fn a_word_taken_on_a_lookup_that_began_too_early_is_refused() {
+    let world = World::new().await;
+    let mut refund = world.refund().await;
+    refund["confirm_timeout_seconds"] = json!(1);
+    let id = payout_id(&refund);
+    // Executed within the window, its answer lost, shown just before the attempt's time is over.
+    let late = json!({"fault": "execute_late", "ms": 900, "hide_ms": 1_100});
+    world.exchange.fault(APPLY, &id, late).await;
+    world.start(&refund).await;
+    world.reaches(&id, "needs_operator").await;
+    // The operator's lookup begins before that, and is answered after it.
+    world.exchange.fault(HISTORY, &id, json!({"fault": "delay_answer", "ms": 1_200, "times": 3})).await;
+    let refused = world.resolve(&id, word("not_executed", None)).await.unwrap_err();
+    assert!(["TooEarly", "Contradicted"].iter().any(|kind| refused.contains(kind)), "{refused}");
+    assert_eq!(world.ended(&id).await.kind(), "settled");
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
 }

@@ -100,3 +100,31 @@ async fn a_venue_that_cannot_be_reached_is_tried_until_it_can() {
     assert_eq!(world.ended(&id).await.kind(), "settled");
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
 }
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_stop_in_the_middle_of_a_step_leaves_it_to_the_next() {
+    let mut world = World::new().await;
+    let refund = world.refund().await;
+    world.arm("payout_open.after", "hang");
+    let id = world.start(&refund).await;
+    world.reaches(&id, "opened").await;
+    world.stop_worker().await;
+    world.disarm("payout_open.after");
+    world.start_worker().await;
+    assert_eq!(world.ended(&id).await.kind(), "settled");
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_stop_in_the_middle_of_a_send_leaves_it_to_the_next() {
+    let mut world = World::new().await;
+    let refund = world.refund().await;
+    world.arm("venue_submit.recorded", "hang");
+    let id = world.start(&refund).await;
+    world.reaches(&id, "attempted").await;
+    world.stop_worker().await;
+    world.disarm("venue_submit.recorded");
+    world.start_worker().await;
+    assert_eq!(world.ended(&id).await.kind(), "settled");
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
+}

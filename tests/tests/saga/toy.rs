@@ -140,7 +140,7 @@ impl Toy {
             .retry_policy(once)
             .build();
         Ok(match saga.pivot("pivot", ToyActivities::make, "p".to_owned(), options).await {
-            Pivot::Crossed(past, output) => Self::forward(&past, output.is_some()),
+            Pivot::Crossed(past, output) => Self::forward(&past, output.is_ok()),
             Pivot::Undone(failure) => End::Undone(failure.to_string()),
         })
     }

@@ -225,6 +225,12 @@ async fn start_worker(config: &DevConfig) -> Result<Service> {
     let ready_file = config.state_dir.join("worker.ready");
     let _ = fs::remove_file(&ready_file);
     let mut command = Command::new(sibling("backstop")?);
+    // What the shell says of another deployment is not meant for this one.
+    for (name, _) in std::env::vars_os() {
+        if ["BACKSTOP_", "TEMPORAL_", "DATABASE_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     command.arg("worker").arg("--ready-file").arg(&ready_file);
     command.env("TEMPORAL_ADDRESS", format!("127.0.0.1:{}", config.temporal_port));
     command.env("DATABASE_URL", format!("postgres://backstop_worker@127.0.0.1:{}/{DATABASE}", config.postgres_port));

@@ -80,13 +80,15 @@ fn options(port: u16, login: &str, database: &str) -> PgConnectOptions {
 }
 
 fn initialize(tools: &Tools, unprivileged: &Unprivileged, data: &Path) -> Result<()> {
+    // Made beside its place and moved there when it is whole: an interrupted start must not leave half a cluster.
+    let fresh = data.with_extension(format!("{}.new", std::process::id()));
+    unprivileged.prepare(&fresh)?;
     let mut command = unprivileged.command(&tools.postgres.join("initdb"));
-    command.arg("-D").arg(data).args(["-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
+    command.arg("-D").arg(&fresh).args(["-U", OWNER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
     let output = command.output().context("running initdb")?;
     if output.status.success() {
-        return Ok(());
+        return fs::rename(&fresh, data).with_context(|| format!("moving the new cluster to {}", data.display()));
     }
-    let _ = fs::remove_dir_all(data);
     let why = String::from_utf8_lossy(&output.stderr).into_owned();
     if matches!(unprivileged, Unprivileged::Nobody) {
         bail!(
@@ -128,11 +130,18 @@ impl Unprivileged {
             return Ok(Self::Namespace);
         }
         if works(&NOBODY) {
-            fs::create_dir_all(data)?;
-            std::os::unix::fs::chown(data, Some(65_534), Some(65_534))?;
             return Ok(Self::Nobody);
         }
         bail!("started by root, Postgres needs `unshare` or `setpriv` (util-linux) to run as another user")
+    }
+
+    /// Lets the other user write where the cluster is to be made.
+    fn prepare(&self, directory: &Path) -> Result<()> {
+        if matches!(self, Self::Nobody) {
+            fs::create_dir_all(directory)?;
+            std::os::unix::fs::chown(directory, Some(65_534), Some(65_534))?;
+        }
+        Ok(())
     }
 
     fn command(&self, program: &PathBuf) -> StdCommand {

@@ -88,7 +88,10 @@ impl Service {
     /// # Errors
     /// When the system won't say how it ended.
     pub async fn stop(mut self, signal: Signal) -> Result<()> {
-        let _ = kill(self.pid, signal);
+        // Without an id it has ended and been reaped, and its number may be somebody else's by now.
+        if self.child.id().is_some() {
+            let _ = kill(self.pid, signal);
+        }
         if tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.is_err() {
             self.child.kill().await?;
         }
@@ -147,7 +150,7 @@ pub(super) async fn end_leftovers(state: &Path) -> Result<()> {
 fn is_ours(number: i32, state: &Path) -> bool {
     let command = std::process::Command::new("ps").args(["-o", "command=", "-ww", "-p", &number.to_string()]).output();
     let command = command.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    command.contains(&*state.to_string_lossy())
+    command.contains(&*state.join("").to_string_lossy())
 }
 
 /// Looks at a condition until it holds or the deadline passes; says whether it held.
