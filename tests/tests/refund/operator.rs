@@ -183,7 +183,7 @@ async fn a_word_taken_on_a_lookup_that_began_too_early_is_refused() {
     world.start(&refund).await;
     world.reaches(&id, "needs_operator").await;
     // The operator's lookup begins before that, and is answered after it.
-    world.exchange.fault(HISTORY, &id, json!({"fault": "delay_answer", "ms": 1_200, "times": 3})).await;
+    world.exchange.fault(HISTORY, &id, json!({"fault": "delay_answer", "ms": 1_400, "times": 3})).await;
     let refused = world.resolve(&id, word("not_executed", None)).await.unwrap_err();
     assert!(["TooEarly", "Contradicted"].iter().any(|kind| refused.contains(kind)), "{refused}");
     assert_eq!(world.ended(&id).await.kind(), "settled");
