@@ -178,7 +178,7 @@ async fn a_word_taken_on_a_lookup_that_began_too_early_is_refused() {
     refund["confirm_timeout_seconds"] = json!(1);
     let id = payout_id(&refund);
     // Executed within the window, its answer lost, shown just before the attempt's time is over.
-    let late = json!({"fault": "execute_late", "ms": 900, "hide_ms": 1_100});
+    let late = json!({"fault": "execute_late", "ms": 900, "hide_ms": 1_500});
     world.exchange.fault(APPLY, &id, late).await;
     world.start(&refund).await;
     world.reaches(&id, "needs_operator").await;
