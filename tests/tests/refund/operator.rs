@@ -1,6 +1,8 @@
 //! Goal: when nobody knows within the time allowed, nothing moves, a person is called, and only the venue's record or that
 //! person's recorded word ends it.
 
+use std::time::{Duration, Instant};
+
 use backstop_tests::{
     Verdict, World,
     exchange::{APPLY, HISTORY},
@@ -164,7 +166,7 @@ async fn nothing_was_ever_sent_says_the_operator_and_the_money_is_back() {
         }
     };
     // The answer of the first word is lost with the worker; the books have it all the same.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(8), answered).await;
+    let _ = tokio::time::timeout(Duration::from_secs(8), answered).await;
     world.worker_dies().await;
     world.start_worker().await;
     assert_eq!(world.ended(&id).await.kind(), "returned");
@@ -180,8 +182,13 @@ async fn a_word_taken_on_a_lookup_that_began_too_early_is_refused() {
     // Executed within the window, its answer lost, shown just before the attempt's time is over.
     let late = json!({"fault": "execute_late", "ms": 900, "hide_ms": 1_500});
     world.exchange.fault(APPLY, &id, late).await;
+    let begun = Instant::now();
     world.start(&refund).await;
     world.reaches(&id, "needs_operator").await;
+    while begun.elapsed() < Duration::from_millis(1_400) {
+        let refused = world.resolve(&id, word("not_executed", None)).await.unwrap_err();
+        assert!(refused.contains("TooEarly"), "{refused}");
+    }
     // The operator's lookup begins before that, and is answered after it.
     world.exchange.fault(HISTORY, &id, json!({"fault": "delay_answer", "ms": 1_400, "times": 3})).await;
     let refused = world.resolve(&id, word("not_executed", None)).await.unwrap_err();
