@@ -10,7 +10,7 @@ pub enum RefusalKind {
     InvalidInput,
     /// The account does not hold enough.
     InsufficientFunds,
-    /// The account is frozen. Not final: the freeze may be lifted.
+    /// The account is frozen. A send waits for the freeze to be lifted; an opening does not.
     Frozen,
     /// The id exists with other content.
     Conflict,
