@@ -10,7 +10,7 @@ dev: build ## everything on this machine; Ctrl-C stops it
 test: build ## format, lints, and every test on real servers of its own
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(TARGET)/with-servers cargo test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(TARGET)/with-servers cargo test --workspace --all-targets --locked --no-fail-fast
 
 build: tools
 	cargo build --workspace --locked
