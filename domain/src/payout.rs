@@ -1,5 +1,7 @@
 //! What a payout is, and what a venue can be found to have done about it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -164,4 +166,25 @@ pub struct PaidRecord {
     pub network_fee: String,
     /// The transaction on the network.
     pub tx_id: Option<String>,
+}
+
+impl fmt::Display for Submitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { venue_reference } => write!(f, "accepted as withdrawal {venue_reference}"),
+            Self::Rejected { reason } => write!(f, "rejected: {reason}"),
+            Self::Unknown { reason } => write!(f, "unknown: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Confirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paid(paid) => write!(f, "paid as withdrawal {}", paid.venue_reference),
+            Self::Failed { venue_reference, reason } => write!(f, "withdrawal {venue_reference}: {reason}"),
+            Self::Absent => f.write_str("no attempt took effect"),
+            Self::Over(receipt) => write!(f, "already {}", receipt.state.name()),
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! A [`Saga`] can be unwound. Its pivot consumes it: what comes out is either undone, or [`Past`], which has no way back.
 //! Whether the pivot was crossed is for the books to say: an undo that answers `TooLate` means yes.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use backstop_domain::{Refusal, RefusalKind};
 use serde::Serialize;
@@ -100,11 +100,12 @@ impl<W: Tracked> Saga<W> {
     ) -> Pivot<W, A::Output>
     where
         A: ActivityDefinition,
+        A::Output: Display,
     {
         let step = begin(&self.ctx, title, "none once it may have been sent");
         let failure = match self.ctx.execute_activity(activity, input, options).await {
             Ok(output) => {
-                note(&self.ctx, step, StepState::Done, "");
+                note(&self.ctx, step, StepState::Done, &output.to_string());
                 return Pivot::Crossed(Past { ctx: self.ctx }, Ok(output));
             }
             Err(error) => classify(&error),
@@ -225,7 +226,10 @@ impl<W: Tracked> Past<W> {
         let step = begin(&self.ctx, title, "none: past the pivot");
         let activity = Named::<A::Input, A::Output>::new(activity.name());
         let result = ledger(&self.ctx, activity, input, summary, &WorkflowCancellationToken::new()).await;
-        self.end(step, &result);
+        match &result {
+            Ok(_) => note(&self.ctx, step, StepState::Done, ""),
+            Err(failure) => note(&self.ctx, step, StepState::Failed, &failure.to_string()),
+        }
         result
     }
 
@@ -242,18 +246,15 @@ impl<W: Tracked> Past<W> {
     ) -> Result<A::Output, StepFailure>
     where
         A: ActivityDefinition,
+        A::Output: Display,
     {
         let step = begin(&self.ctx, title, "none: past the pivot");
         let result = self.ctx.execute_activity(activity, input, options).await.map_err(|error| classify(&error));
-        self.end(step, &result);
-        result
-    }
-
-    fn end<O>(&self, step: usize, result: &Result<O, StepFailure>) {
-        match result {
-            Ok(_) => note(&self.ctx, step, StepState::Done, ""),
+        match &result {
+            Ok(output) => note(&self.ctx, step, StepState::Done, &output.to_string()),
             Err(failure) => note(&self.ctx, step, StepState::Failed, &failure.to_string()),
         }
+        result
     }
 }
 

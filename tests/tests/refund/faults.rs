@@ -137,6 +137,9 @@ async fn a_refund_whose_answer_was_lost_is_sent_only_once() {
     world.run(&refund).await.receipt();
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
     assert_eq!(world.exchange.requests(APPLY, &id).await, 1);
+    let status = world.status(&id).await;
+    assert!(status.steps[1].note.starts_with("unknown: the connection was lost"), "{status:?}");
+    assert!(status.steps[2].note.starts_with("paid as withdrawal"), "{status:?}");
 }
 
 #[tokio::test]

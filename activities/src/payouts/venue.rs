@@ -1,137 +1,21 @@
-//! The activities of payouts: the ledger's, and the venue's.
-
 use std::{future::Future, sync::Arc, time::Duration};
 
 use backstop_domain::{
-    Refusal, RefusalKind, Resolution, Verdict,
+    Refusal, RefusalKind, Verdict,
     machine::{AttemptEvent, AttemptState},
     payout::{Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
 };
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
+use super::{Confirm, Resolve};
 use crate::{
     books::{AttemptRow, Books, BooksError},
     failpoint,
     failure::Failure,
     venue::{LookupFailed, PayoutVenue, RecordState, SendOutcome, Withdrawal, WithdrawalRecord},
 };
-
-/// The input of `payout_abandon`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Abandon {
-    /// The opening to undo.
-    pub order: PayoutOrder,
-    /// Why, for the record.
-    pub reason: String,
-}
-
-/// The input of `payout_settle`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Settle {
-    /// Which payout.
-    pub payout: PayoutRef,
-    /// The venue's record.
-    pub paid: PaidRecord,
-}
-
-/// The input of `payout_return`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Return {
-    /// Which payout.
-    pub payout: PayoutRef,
-    /// Why, for the record.
-    pub reason: String,
-    /// The venue's record of the failure, if that is the proof.
-    pub failed_reference: Option<String>,
-}
-
-/// The input of `payout_escalate`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Escalate {
-    /// Which payout.
-    pub payout: PayoutRef,
-    /// What was looked at, and what was not found.
-    pub evidence: String,
-}
-
-/// The input of `venue_confirm`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Confirm {
-    /// Which payout.
-    pub payout: PayoutRef,
-    /// At the pace of a payout that an operator has been called for.
-    pub slowly: bool,
-}
-
-/// The input of `venue_resolve`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Resolve {
-    /// Which payout.
-    pub payout: PayoutRef,
-    /// The operator's word.
-    pub resolution: Resolution,
-}
-
-/// Transitions of the books. All idempotent: made again, they answer with what is.
-#[derive(Debug)]
-pub struct LedgerActivities {
-    /// The books.
-    pub books: Books,
-}
-
-#[activities]
-impl LedgerActivities {
-    /// user available → in transit.
-    #[activity(name = "payout_open")]
-    pub async fn open(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        order: PayoutOrder,
-    ) -> Result<PayoutReceipt, ActivityError> {
-        Ok(self.books.payout_open(&order).await.map_err(Failure::from)?.receipt)
-    }
-
-    /// Undoes `payout_open`, whether it ran or not.
-    #[activity(name = "payout_abandon")]
-    pub async fn abandon(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        input: Abandon,
-    ) -> Result<PayoutReceipt, ActivityError> {
-        Ok(self.books.payout_abandon(&input.order, &input.reason).await.map_err(Failure::from)?.receipt)
-    }
-
-    /// in transit → world and fees.
-    #[activity(name = "payout_settle")]
-    pub async fn settle(self: Arc<Self>, _ctx: ActivityContext, input: Settle) -> Result<PayoutReceipt, ActivityError> {
-        Ok(self.books.payout_settle(&input.payout, &input.paid).await.map_err(Failure::from)?.receipt)
-    }
-
-    /// in transit → user available.
-    #[activity(name = "payout_return")]
-    pub async fn return_money(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        input: Return,
-    ) -> Result<PayoutReceipt, ActivityError> {
-        let reference = input.failed_reference.as_deref();
-        let returned = self.books.payout_return(&input.payout, &input.reason, reference).await;
-        Ok(returned.map_err(Failure::from)?.receipt)
-    }
-
-    /// Calls an operator.
-    #[activity(name = "payout_escalate")]
-    pub async fn escalate(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        input: Escalate,
-    ) -> Result<PayoutReceipt, ActivityError> {
-        Ok(self.books.payout_escalate(&input.payout, &input.evidence).await.map_err(Failure::from)?.receipt)
-    }
-}
 
 /// How long this venue may take, and how often it is asked.
 #[derive(Clone, Copy, Debug)]

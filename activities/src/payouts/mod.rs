@@ -1,0 +1,68 @@
+//! The activities of payouts: the ledger's, and the venue's.
+
+mod ledger;
+mod venue;
+
+use backstop_domain::{
+    Resolution,
+    payout::{PaidRecord, PayoutOrder, PayoutRef},
+};
+pub use ledger::LedgerActivities;
+use serde::{Deserialize, Serialize};
+pub use venue::{VenueActivities, VenuePatience};
+
+/// The input of `payout_abandon`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Abandon {
+    /// The opening to undo.
+    pub order: PayoutOrder,
+    /// Why, for the record.
+    pub reason: String,
+}
+
+/// The input of `payout_settle`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Settle {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// The venue's record.
+    pub paid: PaidRecord,
+}
+
+/// The input of `payout_return`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Return {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// Why, for the record.
+    pub reason: String,
+    /// The venue's record of the failure, if that is the proof.
+    pub failed_reference: Option<String>,
+}
+
+/// The input of `payout_escalate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Escalate {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// What was looked at, and what was not found.
+    pub evidence: String,
+}
+
+/// The input of `venue_confirm`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Confirm {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// At the pace of a payout that an operator has been called for.
+    pub slowly: bool,
+}
+
+/// The input of `venue_resolve`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolve {
+    /// Which payout.
+    pub payout: PayoutRef,
+    /// The operator's word.
+    pub resolution: Resolution,
+}
