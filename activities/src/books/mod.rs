@@ -72,9 +72,15 @@ impl Books {
         asset: &str,
         amount: Amount,
     ) -> Result<bool, BooksError> {
-        let query = sqlx::query_scalar("SELECT (reservation_open($1, $2, $3, $4, $5::numeric)).applied");
-        let query = query.bind(id).bind(holder).bind(owner).bind(asset).bind(amount.to_string());
-        Ok(query.fetch_one(&self.pool).await?)
+        self.reservation(
+            "SELECT (reservation_open($1, $2, $3, $4, $5::numeric)).applied",
+            id,
+            holder,
+            owner,
+            asset,
+            amount,
+        )
+        .await
     }
 
     /// Gives what remains of a reservation back; leaves a tombstone where none was opened. Returns whether this call did.
@@ -89,8 +95,27 @@ impl Books {
         asset: &str,
         amount: Amount,
     ) -> Result<bool, BooksError> {
-        let query = sqlx::query_scalar("SELECT (reservation_release($1, $2, $3, $4, $5::numeric)).applied");
-        let query = query.bind(id).bind(holder).bind(owner).bind(asset).bind(amount.to_string());
+        self.reservation(
+            "SELECT (reservation_release($1, $2, $3, $4, $5::numeric)).applied",
+            id,
+            holder,
+            owner,
+            asset,
+            amount,
+        )
+        .await
+    }
+
+    async fn reservation(
+        &self,
+        sql: &'static str,
+        id: &str,
+        holder: &str,
+        owner: &str,
+        asset: &str,
+        amount: Amount,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar(sql).bind(id).bind(holder).bind(owner).bind(asset).bind(amount.to_string());
         Ok(query.fetch_one(&self.pool).await?)
     }
 
