@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use backstop::stack::wait_until;
 use backstop_tests::{
     Verdict, World,
     exchange::{APPLY, HISTORY},
-    world::payout_id,
+    world::{DEADLINE, payout_id},
 };
 use serde_json::{Value, json};
 
@@ -145,7 +146,16 @@ async fn a_worker_killed_around_the_call_of_an_operator_and_the_answer_changes_n
 }
 
 #[tokio::test]
-async fn nothing_was_ever_sent_says_the_operator_and_the_money_is_back() {
+async fn nothing_was_sent_says_the_operator_and_a_worker_killed_before_taking_it_down_takes_it_later() {
+    the_worker_dies_while_it_takes_the_word("venue_resolve.before").await;
+}
+
+#[tokio::test]
+async fn nothing_was_sent_says_the_operator_and_a_worker_killed_after_taking_it_down_has_taken_it() {
+    the_worker_dies_while_it_takes_the_word("venue_resolve.after").await;
+}
+
+async fn the_worker_dies_while_it_takes_the_word(failpoint: &str) {
     let mut world = World::new().await;
     let mut refund = world.refund().await;
     refund["confirm_timeout_seconds"] = json!(1);
@@ -156,21 +166,27 @@ async fn nothing_was_ever_sent_says_the_operator_and_the_money_is_back() {
     world.reaches(&id, "needs_operator").await;
     let made = world.exchange.withdrawals(&id).await;
     world.exchange.force(&made[0].id, "cancelled").await;
-    world.arm("venue_resolve.after", "kill");
-    let answered = async {
-        loop {
-            match world.resolve(&id, word("not_executed", None)).await {
-                Err(refused) if refused.contains("TooEarly") => {}
-                other => break other,
-            }
-        }
-    };
-    // The answer of the first word is lost with the worker; the books have it all the same.
-    let _ = tokio::time::timeout(Duration::from_secs(8), answered).await;
+    let mut books = world.database.owner().await;
+    let over = "SELECT bool_and(void_after < clock_timestamp()) FROM payout_attempts WHERE payout_id = $1";
+    let over = wait_until(DEADLINE, async || {
+        sqlx::query_scalar::<_, bool>(over).bind(&id).fetch_one(&mut books).await.unwrap()
+    });
+    assert!(over.await, "the attempt's time is not over");
+    world.arm(failpoint, "kill");
+    let input = word("not_executed", None).to_string();
+    let update = ["workflow", "update", "start", "-w", &id, "--name", "resolve", "--wait-for-stage", "accepted"];
+    let taken = world.temporal(&[&update[..], &["--input", &input]].concat()).await;
+    assert!(taken.status.success(), "{taken:?}");
     world.worker_dies().await;
     world.start_worker().await;
     assert_eq!(world.ended(&id).await.kind(), "returned");
     assert_eq!(world.verdict(&id).await, Verdict::Returned);
+    let acts: i64 = sqlx::query_scalar("SELECT count(*) FROM operator_acts WHERE subject = $1")
+        .bind(&id)
+        .fetch_one(&mut books)
+        .await
+        .unwrap();
+    assert_eq!(acts, 1);
 }
 
 #[tokio::test]
