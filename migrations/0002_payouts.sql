@@ -97,7 +97,7 @@ BEGIN
     RETURN p;
 END $$;
 
--- Writes the new state with its event; the caller has posted what belongs to it.
+-- Writes the new state with its event; the caller posts what belongs to it, in the same commit.
 CREATE FUNCTION move_payout(p payouts, p_event text) RETURNS payouts
 LANGUAGE plpgsql AS $$
 BEGIN

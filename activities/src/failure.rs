@@ -25,6 +25,16 @@ pub(crate) enum Failure {
     Again { kind: &'static str, message: String, after: Option<Duration> },
 }
 
+impl Failure {
+    /// The same, but with this pause where it names none.
+    pub(crate) fn not_before(self, pause: Duration) -> Self {
+        match self {
+            Self::Again { kind, message, after: None } => Self::Again { kind, message, after: Some(pause) },
+            other => other,
+        }
+    }
+}
+
 impl From<Failure> for ActivityError {
     fn from(failure: Failure) -> Self {
         let application = match failure {

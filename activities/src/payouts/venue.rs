@@ -54,13 +54,14 @@ impl VenueActivities {
     /// may have been sent is an answer.
     #[activity(name = "venue_submit")]
     pub async fn submit(self: Arc<Self>, ctx: ActivityContext, order: PayoutOrder) -> Result<Submitted, ActivityError> {
-        beating(&ctx, self.send_once(&order, ctx.info().attempt)).await
+        beating(&ctx, RESEND_MAX, self.send_once(&order)).await
     }
 
     /// Looks a payout up in the venue's record until it says something final; "not yet" fails, and is tried again.
     #[activity(name = "venue_confirm")]
     pub async fn confirm(self: Arc<Self>, ctx: ActivityContext, input: Confirm) -> Result<Confirmed, ActivityError> {
-        beating(&ctx, self.look_up(&input, ctx.info().attempt)).await
+        let longest = if input.slowly { self.patience.poll_max * SLOWER } else { self.patience.poll_max };
+        beating(&ctx, longest, self.look_up(&input.payout)).await
     }
 
     /// Ends a payout on an operator's word, unless the venue's record contradicts it.
@@ -70,12 +71,12 @@ impl VenueActivities {
         ctx: ActivityContext,
         input: Resolve,
     ) -> Result<PayoutReceipt, ActivityError> {
-        beating(&ctx, self.end_by_operator(&input)).await
+        beating(&ctx, self.patience.poll_max, self.end_by_operator(&input)).await
     }
 }
 
 impl VenueActivities {
-    async fn send_once(&self, order: &PayoutOrder, tries: u32) -> Result<Submitted, Failure> {
+    async fn send_once(&self, order: &PayoutOrder) -> Result<Submitted, Failure> {
         let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
         let permit = self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await;
         let permit = match permit {
@@ -88,11 +89,7 @@ impl VenueActivities {
             }
             // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Frozen => {
-                return Err(Failure::Again {
-                    kind: "Frozen",
-                    message: refusal.message,
-                    after: Some(pause(tries, RESEND_MAX)),
-                });
+                return Err(Failure::Again { kind: "Frozen", message: refusal.message, after: None });
             }
             Err(error) => return Err(error.into()),
         };
@@ -115,7 +112,6 @@ impl VenueActivities {
             SendOutcome::Rejected(reason) => Ok(Submitted::Rejected { reason }),
             SendOutcome::Unknown(reason) => Ok(Submitted::Unknown { reason }),
             SendOutcome::NotSent { reason, after } => {
-                let after = after.or(Some(pause(tries, RESEND_MAX)));
                 Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
             }
         }
@@ -132,14 +128,7 @@ impl VenueActivities {
         self.books.payout_attempt_outcome(payout, attempt, event, detail, reference).await
     }
 
-    async fn look_up(&self, input: &Confirm, tries: u32) -> Result<Confirmed, Failure> {
-        let payout = &input.payout;
-        let longest = if input.slowly { self.patience.poll_max * SLOWER } else { self.patience.poll_max };
-        let again = |kind, message, after: Option<Duration>| Failure::Again {
-            kind,
-            message,
-            after: after.or(Some(pause(tries, longest))),
-        };
+    async fn look_up(&self, payout: &PayoutRef) -> Result<Confirmed, Failure> {
         let receipt = self.books.payout(&payout.payout_id).await?.receipt;
         if receipt.state.is_final() {
             return Ok(Confirmed::Over(Box::new(receipt)));
@@ -148,8 +137,7 @@ impl VenueActivities {
         let live: Vec<&AttemptRow> = attempts.iter().filter(|attempt| attempt.state.is_live()).collect();
         let Some(now_ms) = live.first().map(|attempt| attempt.now_ms) else { return Ok(Confirmed::Absent) };
         let void_after_ms = live.iter().map(|attempt| attempt.void_after_ms).max().unwrap_or(now_ms);
-        let records = self.records(&receipt.client_id, &attempts).await;
-        let records = records.map_err(|failed| again("LookupFailed", unreadable(&failed), failed.after))?;
+        let records = self.records(&receipt.client_id, &attempts).await?;
         let of = |state| records.iter().filter(move |record: &&WithdrawalRecord| record.state == state);
         if of(RecordState::Completed).chain(of(RecordState::Pending)).count() > 1 {
             let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
@@ -159,7 +147,7 @@ impl VenueActivities {
         if let Some(record) = of(RecordState::Completed).next() {
             return Ok(Confirmed::Paid(paid_record(record)));
         }
-        let not_yet = |message| Err(again("NotConfirmedYet", message, None));
+        let not_yet = |message| Err(Failure::Again { kind: "NotConfirmedYet", message, after: None });
         if let Some(record) = of(RecordState::Pending).next() {
             return not_yet(format!("withdrawal {} is still on its way at the venue", record.id));
         }
@@ -182,12 +170,17 @@ impl VenueActivities {
     }
 
     /// The venue's complete record of a payout, from its first attempt on.
-    async fn records(&self, client_id: &str, attempts: &[AttemptRow]) -> Result<Vec<WithdrawalRecord>, LookupFailed> {
+    async fn records(&self, client_id: &str, attempts: &[AttemptRow]) -> Result<Vec<WithdrawalRecord>, Failure> {
         let first = attempts.iter().map(|attempt| attempt.signed_at_ms).min();
         let last = attempts.iter().map(|attempt| attempt.void_after_ms).max();
         let now = attempts.iter().map(|attempt| attempt.now_ms).max();
         let (Some(first), Some(last), Some(now)) = (first, last, now) else { return Ok(Vec::new()) };
-        self.venue.withdrawals(client_id, first - RECORD_MARGIN_MS, last + RECORD_MARGIN_MS, now).await
+        let found = self.venue.withdrawals(client_id, first - RECORD_MARGIN_MS, last + RECORD_MARGIN_MS, now).await;
+        found.map_err(|LookupFailed { reason, after }| Failure::Again {
+            kind: "LookupFailed",
+            message: format!("the venue's history could not be read: {reason}"),
+            after,
+        })
     }
 
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
@@ -198,11 +191,7 @@ impl VenueActivities {
         if receipt.state.is_final() {
             return Ok(self.books.payout_resolve(payout, resolution, looked_at_ms).await?.receipt);
         }
-        let records = self.records(&receipt.client_id, &attempts).await.map_err(|failed| Failure::Again {
-            kind: "LookupFailed",
-            message: unreadable(&failed),
-            after: failed.after,
-        })?;
+        let records = self.records(&receipt.client_id, &attempts).await?;
         let executed = resolution.verdict == Verdict::Executed;
         let of = |state| records.iter().find(|record| record.state == state);
         let contradiction = |record: &WithdrawalRecord, says: &str| {
@@ -222,10 +211,6 @@ impl VenueActivities {
         };
         Ok(standing.receipt)
     }
-}
-
-fn unreadable(failed: &LookupFailed) -> String {
-    format!("the venue's history could not be read: {failed}")
 }
 
 fn paid_record(record: &WithdrawalRecord) -> PaidRecord {
@@ -257,13 +242,49 @@ fn pause(tries: u32, longest: Duration) -> Duration {
 }
 
 /// Runs `work` while telling the server that this worker lives, so that its death is noticed within the heartbeat timeout.
-async fn beating<T>(ctx: &ActivityContext, work: impl Future<Output = Result<T, Failure>>) -> Result<T, ActivityError> {
+/// What is to be tried again and names no pause gets one that grows up to `longest`: nothing that is down is hammered.
+async fn beating<T>(
+    ctx: &ActivityContext,
+    longest: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, ActivityError> {
     let mut work = std::pin::pin!(work);
     let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
     loop {
         tokio::select! {
-            result = &mut work => return result.map_err(ActivityError::from),
+            result = &mut work => {
+                let pause = pause(ctx.info().attempt, longest);
+                return result.map_err(|failure| failure.not_before(pause).into());
+            }
             _ = beats.tick() => { let _ = ctx.record_heartbeat(()).await; }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Failure, POLL_FIRST, pause};
+
+    #[test]
+    fn pauses_grow_with_every_try_up_to_the_longest() {
+        let longest = Duration::from_secs(2);
+        let pauses: Vec<Duration> = (1..=60).map(|tries| pause(tries, longest)).collect();
+        assert_eq!(pauses[0], POLL_FIRST);
+        assert!(pauses.windows(2).all(|pair| pair[0] < pair[1] || pair == [longest, longest]), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&longest));
+        assert_eq!(pause(1, Duration::from_millis(10)), Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_failure_without_a_pause_of_its_own_gets_one_and_another_keeps_its_own() {
+        let (given, own) = (Duration::from_secs(1), Duration::from_secs(600));
+        for (after, expected) in [(None, given), (Some(own), own)] {
+            let failure = Failure::Again { kind: "NotSent", message: String::new(), after };
+            assert!(
+                matches!(failure.not_before(given), Failure::Again { after: Some(pause), .. } if pause == expected)
+            );
         }
     }
 }
