@@ -6,8 +6,10 @@ CREATE SCHEMA backstop;
 SET LOCAL search_path = backstop, public;
 
 CREATE TABLE assets (
-    asset    text PRIMARY KEY CHECK (asset ~ '^[A-Z0-9]{1,20}$'),
-    decimals smallint NOT NULL CHECK (decimals BETWEEN 0 AND 18)
+    asset              text PRIMARY KEY CHECK (asset ~ '^[A-Z0-9]{1,20}$'),
+    decimals           smallint NOT NULL CHECK (decimals BETWEEN 0 AND 18),
+    -- A withdrawal of this much or more waits for a second person; null: none does.
+    approval_threshold numeric(38, 18) CHECK (approval_threshold > 0)
 );
 
 -- Where an asset can be paid out: the venue that sends it, and what an address and a tag look like there.
@@ -17,6 +19,8 @@ CREATE TABLE networks (
     venue           text NOT NULL CHECK (venue ~ '^[a-z0-9_-]{1,32}$'),
     address_pattern text NOT NULL,
     tag_pattern     text,
+    -- The venue does not count what comes in below this.
+    deposit_min     numeric(38, 18) NOT NULL DEFAULT 0 CHECK (deposit_min >= 0),
     PRIMARY KEY (asset, network)
 );
 
@@ -102,7 +106,8 @@ CREATE TABLE operator_acts (
 --   BS001 invalid input      BS002 insufficient funds  BS003 frozen      BS004 conflict
 --   BS005 held by another    BS006 abandoned           BS007 too late    BS008 not found
 --   BS009 not allowed now    BS010 in doubt            BS011 too early   BS012 what was written stays
---   BS013 rejected by the venue
+--   BS013 rejected by the venue                        BS014 destination not allowed
+--   BS015 decided by the requester
 CREATE FUNCTION refuse(code text, message text, detail jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -149,21 +154,22 @@ BEGIN
     END IF;
 END $$;
 
-CREATE FUNCTION refuse_bad_amount(p_asset text, p_amount numeric) RETURNS void
+-- `p_field` is what the caller puts before the names of the two fields.
+CREATE FUNCTION refuse_bad_amount(p_asset text, p_amount numeric, p_field text DEFAULT '') RETURNS void
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     places smallint;
 BEGIN
     SELECT decimals INTO places FROM assets WHERE asset = p_asset;
     IF places IS NULL THEN
-        PERFORM refuse_input('asset_id', 'one of the known assets: '
+        PERFORM refuse_input(p_field || 'asset_id', 'one of the known assets: '
             || (SELECT coalesce(string_agg(asset, ', ' ORDER BY asset), '(none)') FROM assets));
     END IF;
     IF p_amount <= 0 OR p_amount >= 1e20 OR p_amount = 'NaN' THEN
-        PERFORM refuse_input('amount', 'a decimal above 0 and below 10^20');
+        PERFORM refuse_input(p_field || 'amount', 'a decimal above 0 and below 10^20');
     END IF;
     IF scale(trim_scale(p_amount)) > places THEN
-        PERFORM refuse_input('amount', format('at most %s decimal places, as %s has', places, p_asset));
+        PERFORM refuse_input(p_field || 'amount', format('at most %s decimal places, as %s has', places, p_asset));
     END IF;
 END $$;
 

@@ -1,4 +1,5 @@
--- Payouts: money that leaves a user through a venue (refunds now, withdrawals the same way).
+-- Payouts: money that leaves a user through a venue: refunds, which open at once, and withdrawals, which are requested,
+-- perhaps wait for an approval, and are opened when their workflow claims them (see 0006).
 -- The row is the state machine; each transition is one function, one commit, and posts its own entries.
 -- The first recorded attempt is the pivot: past it the money comes back only on proof that nothing was sent.
 
@@ -7,6 +8,14 @@ SET LOCAL search_path = backstop, public;
 INSERT INTO transitions (machine, state, event, next) VALUES
     ('payout', 'absent', 'open', 'opened'),
     ('payout', 'absent', 'abandon', 'abandoned'),
+    ('payout', 'absent', 'request', 'queued'),
+    ('payout', 'absent', 'request_approval', 'awaiting_approval'),
+    ('payout', 'awaiting_approval', 'approve', 'queued'),
+    ('payout', 'awaiting_approval', 'reject', 'rejected'),
+    ('payout', 'awaiting_approval', 'expire', 'expired'),
+    ('payout', 'awaiting_approval', 'abandon', 'abandoned'),
+    ('payout', 'queued', 'open', 'opened'),
+    ('payout', 'queued', 'abandon', 'abandoned'),
     ('payout', 'opened', 'abandon', 'abandoned'),
     ('payout', 'opened', 'attempt', 'attempted'),
     ('payout', 'attempted', 'attempt', 'attempted'),
@@ -28,7 +37,10 @@ CREATE TABLE payouts (
     kind            text NOT NULL CHECK (kind IN ('refund', 'withdrawal')),
     holder          text NOT NULL CHECK (holder <> ''),
     content         jsonb NOT NULL,
+    -- What its workflow was started with, so that it can be started again.
+    input           jsonb NOT NULL,
     owner           text NOT NULL,
+    requested_by    text,
     asset           text NOT NULL,
     amount          numeric(38, 18) NOT NULL CHECK (amount > 0),
     network         text NOT NULL,
@@ -37,21 +49,34 @@ CREATE TABLE payouts (
     venue           text,
     client_id       text NOT NULL UNIQUE,
     account         bigint REFERENCES accounts,
-    state           text NOT NULL
-                    CHECK (state IN ('opened', 'attempted', 'needs_operator', 'settled', 'returned', 'abandoned')),
+    state           text NOT NULL CHECK (state IN (
+                        'awaiting_approval', 'queued', 'opened', 'attempted', 'needs_operator',
+                        'settled', 'returned', 'abandoned', 'rejected', 'expired')),
+    decided_by      text,
+    decided_at      timestamptz,
     in_transit      numeric(38, 18) NOT NULL CHECK (in_transit >= 0),
     reason          text,
     venue_reference text,
     network_fee     numeric(38, 18) CHECK (network_fee BETWEEN 0 AND amount),
     tx_id           text,
     version         bigint NOT NULL DEFAULT 1,
-    opened_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When the money left the user's balance, if it ever did.
+    opened_at       timestamptz,
     changed_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     CHECK (in_transit = CASE WHEN state IN ('opened', 'attempted', 'needs_operator') THEN amount ELSE 0 END),
+    CHECK (opened_at IS NOT NULL OR state NOT IN ('opened', 'attempted', 'needs_operator', 'settled', 'returned')),
+    CHECK (opened_at IS NULL OR state NOT IN ('awaiting_approval', 'queued', 'rejected', 'expired')),
     CHECK (account IS NOT NULL AND venue IS NOT NULL OR state = 'abandoned'),
+    CHECK ((kind = 'withdrawal') = (requested_by IS NOT NULL)),
+    -- Four eyes: nobody decides on what they have asked for.
+    CHECK (decided_by <> requested_by),
+    CHECK ((decided_by IS NULL) = (decided_at IS NULL)),
+    CHECK (decided_by IS NOT NULL OR state <> 'rejected'),
     CHECK ((state = 'settled') = (network_fee IS NOT NULL))
 );
-CREATE INDEX payouts_open ON payouts (state) WHERE state IN ('opened', 'attempted', 'needs_operator');
+CREATE INDEX payouts_unfinished ON payouts (changed_at)
+ WHERE state IN ('awaiting_approval', 'queued', 'opened', 'attempted', 'needs_operator');
 
 -- One send to the venue. It may still take effect until `deadline` (the venue refuses it afterwards), and its record
 -- may still be hidden until `void_after`.
@@ -75,14 +100,14 @@ LANGUAGE sql IMMUTABLE AS $$ SELECT outcome IN ('pending', 'unknown', 'accepted'
 CREATE TYPE payout_receipt AS (
     applied boolean, payout_id text, holder text, owner text, asset text, amount text, network text, address text,
     tag text, venue text, client_id text, state text, in_transit text, reason text, venue_reference text,
-    network_fee text, tx_id text
+    network_fee text, tx_id text, decided_by text
 );
 
 CREATE FUNCTION receipt(p payouts, applied boolean) RETURNS payout_receipt
 LANGUAGE sql STABLE AS $$
     SELECT ROW(applied, p.payout_id, p.holder, p.owner, p.asset, trim_scale(p.amount)::text, p.network, p.address,
                p.tag, p.venue, p.client_id, p.state, trim_scale(p.in_transit)::text, p.reason, p.venue_reference,
-               trim_scale(p.network_fee)::text, p.tx_id)::payout_receipt;
+               trim_scale(p.network_fee)::text, p.tx_id, p.decided_by)::payout_receipt;
 $$;
 
 CREATE FUNCTION lock_payout(p_payout_id text) RETURNS payouts
@@ -97,15 +122,25 @@ BEGIN
     RETURN p;
 END $$;
 
+CREATE FUNCTION refuse_other_holder(p payouts, p_holder text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p.holder <> p_holder THEN
+        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
+                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
+    END IF;
+END $$;
+
 -- Writes the new state with its event; the caller posts what belongs to it, in the same commit.
 CREATE FUNCTION move_payout(p payouts, p_event text) RETURNS payouts
 LANGUAGE plpgsql AS $$
 BEGIN
     p.state := next_state('payout', p.payout_id, p.state, p_event);
-    p.in_transit := CASE WHEN p.state IN ('settled', 'returned', 'abandoned') THEN 0 ELSE p.amount END;
+    p.in_transit := CASE WHEN p.state IN ('opened', 'attempted', 'needs_operator') THEN p.amount ELSE 0 END;
     UPDATE payouts
        SET state = p.state, in_transit = p.in_transit, reason = p.reason, venue_reference = p.venue_reference,
-           network_fee = p.network_fee, tx_id = p.tx_id, version = version + 1, changed_at = clock_timestamp()
+           network_fee = p.network_fee, tx_id = p.tx_id, decided_by = p.decided_by, decided_at = p.decided_at,
+           opened_at = p.opened_at, version = version + 1, changed_at = clock_timestamp()
      WHERE payout_id = p.payout_id
     RETURNING * INTO p;
     IF p.state IN ('settled', 'returned') THEN
@@ -114,7 +149,7 @@ BEGIN
     END IF;
     PERFORM emit(p.payout_id, 'payout.' || p.state, jsonb_strip_nulls(jsonb_build_object(
         'payout_id', p.payout_id, 'user_id', p.owner, 'asset_id', p.asset, 'amount', trim_scale(p.amount)::text,
-        'reason', p.reason, 'venue_reference', p.venue_reference, 'network_fee', trim_scale(p.network_fee)::text)));
+        'decided_by', p.decided_by, 'reason', p.reason, 'venue_reference', p.venue_reference, 'network_fee', trim_scale(p.network_fee)::text)));
     RETURN p;
 END $$;
 
@@ -128,37 +163,39 @@ BEGIN
         PERFORM refuse('BS006', format('%s was ended before anything was sent (%s); use a new id', p.payout_id, p.reason),
                        jsonb_build_object('subject', p.payout_id, 'reason', p.reason));
     END IF;
-    IF p.holder <> p_holder AND p.state NOT IN ('settled', 'returned') THEN
-        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
-                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
+    IF p.state NOT IN ('settled', 'returned', 'rejected', 'expired') THEN
+        PERFORM refuse_other_holder(p, p_holder);
     END IF;
     RETURN receipt(p, false);
 END $$;
 
-CREATE FUNCTION refuse_bad_destination(p_asset text, p_network text, p_address text, p_tag text) RETURNS text
+-- Returns the venue that pays out there. `p_field` is what the caller calls the destination.
+CREATE FUNCTION refuse_bad_destination(
+    p_asset text, p_network text, p_address text, p_tag text, p_field text DEFAULT 'destination'
+) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     n networks;
 BEGIN
     SELECT * INTO n FROM networks WHERE asset = p_asset AND network = p_network;
     IF n.network IS NULL THEN
-        PERFORM refuse_input('destination.network', format('a network that pays out %s: %s', p_asset,
+        PERFORM refuse_input(p_field || '.network', format('a network that pays out %s: %s', p_asset,
             (SELECT coalesce(string_agg(network, ', ' ORDER BY network), '(none)') FROM networks WHERE asset = p_asset)));
     END IF;
     IF p_address !~ n.address_pattern THEN
-        PERFORM refuse_input('destination.address', format('a valid %s address', p_network));
+        PERFORM refuse_input(p_field || '.address', format('a valid %s address', p_network));
     END IF;
     IF p_tag IS NOT NULL AND (n.tag_pattern IS NULL OR p_tag !~ n.tag_pattern) THEN
-        PERFORM refuse_input('destination.tag', CASE WHEN n.tag_pattern IS NULL
+        PERFORM refuse_input(p_field || '.tag', CASE WHEN n.tag_pattern IS NULL
             THEN format('none: %s has no tags', p_network) ELSE format('a valid %s tag', p_network) END);
     END IF;
     RETURN n.venue;
 END $$;
 
--- open: user available -> in transit.
+-- open: user available -> in transit. What a deposit has set aside for this very refund pays for it (see 0007).
 CREATE FUNCTION payout_open(
-    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_client_id text, p_owner text, p_asset text,
-    p_amount numeric, p_network text, p_address text, p_tag text
+    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_input jsonb, p_client_id text, p_owner text,
+    p_requested_by text, p_asset text, p_amount numeric, p_network text, p_address text, p_tag text
 ) RETURNS payout_receipt
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -174,10 +211,11 @@ BEGIN
     v_venue := refuse_bad_destination(p_asset, p_network, p_address, p_tag);
     -- Made where there is none: the refusal that follows unmakes it, unless somebody's deposit comes first.
     v_account := account_of(p_owner, p_asset);
-    INSERT INTO payouts (payout_id, kind, holder, content, owner, asset, amount, network, address, tag, venue,
-                         client_id, account, state, in_transit)
-    VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag, v_venue,
-            p_client_id, v_account, next_state('payout', p_payout_id, 'absent', 'open'), p_amount)
+    INSERT INTO payouts (payout_id, kind, holder, content, input, owner, asset, amount, network, address, tag, venue,
+                         client_id, account, state, in_transit, opened_at)
+    VALUES (p_payout_id, p_kind, p_holder, p_content, p_input, p_owner, p_asset, p_amount, p_network, p_address, p_tag,
+            v_venue, p_client_id, v_account, next_state('payout', p_payout_id, 'absent', 'open'), p_amount,
+            clock_timestamp())
     -- Any conflict: of two that open it at once, the later one may meet the client id's index first.
     ON CONFLICT DO NOTHING
     RETURNING * INTO p;
@@ -186,6 +224,7 @@ BEGIN
         SELECT * INTO STRICT p FROM payouts WHERE payout_id = p_payout_id FOR NO KEY UPDATE;
         RETURN reopen_payout(p, p_holder, p_content);
     END IF;
+    PERFORM release_for_refund(p_payout_id, p_content);
     PERFORM lock_spendable(p_owner, p_asset, p_amount);
     PERFORM post(p_payout_id || '/open', 1, 'payout_open', v_account, NULL, -p_amount, 0, p_amount);
     PERFORM emit(p_payout_id, 'payout.opened', jsonb_build_object(
@@ -195,40 +234,42 @@ END $$;
 
 -- abandon: the only undo. Leaves a tombstone where nothing was opened, so that a late open can never apply.
 CREATE FUNCTION payout_abandon(
-    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_client_id text, p_owner text, p_asset text,
-    p_amount numeric, p_network text, p_address text, p_tag text, p_reason text
+    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_input jsonb, p_client_id text, p_owner text,
+    p_requested_by text, p_asset text, p_amount numeric, p_network text, p_address text, p_tag text, p_reason text
 ) RETURNS payout_receipt
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     p payouts;
 BEGIN
-    INSERT INTO payouts (payout_id, kind, holder, content, owner, asset, amount, network, address, tag, client_id,
-                         state, in_transit, reason)
-    VALUES (p_payout_id, p_kind, p_holder, p_content, p_owner, p_asset, p_amount, p_network, p_address, p_tag,
-            p_client_id, next_state('payout', p_payout_id, 'absent', 'abandon'), 0, p_reason)
+    INSERT INTO payouts (payout_id, kind, holder, content, input, owner, requested_by, asset, amount, network, address,
+                         tag, client_id, state, in_transit, reason)
+    VALUES (p_payout_id, p_kind, p_holder, p_content, p_input, p_owner, p_requested_by, p_asset, p_amount, p_network,
+            p_address, p_tag, p_client_id, next_state('payout', p_payout_id, 'absent', 'abandon'), 0, p_reason)
     ON CONFLICT DO NOTHING
     RETURNING * INTO p;
     IF p.payout_id IS NOT NULL THEN
         PERFORM emit(p_payout_id, 'payout.abandoned', jsonb_build_object('payout_id', p_payout_id, 'user_id', p_owner,
             'asset_id', p_asset, 'amount', trim_scale(p_amount)::text, 'reason', p_reason));
+        PERFORM keep_refused_refund(p);
         RETURN receipt(p, true);
     END IF;
     p := lock_payout(p_payout_id);
     PERFORM refuse_other_content(p.payout_id, p.content, p_content);
-    IF p.holder <> p_holder THEN
-        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
-                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
-    END IF;
-    IF p.state = 'abandoned' THEN
+    PERFORM refuse_other_holder(p, p_holder);
+    IF p.state IN ('abandoned', 'rejected', 'expired') THEN
         RETURN receipt(p, false);
     END IF;
-    IF p.state <> 'opened' THEN
+    IF p.state NOT IN ('awaiting_approval', 'queued', 'opened') THEN
         PERFORM refuse('BS007', format('%s is %s: it may have been sent', p.payout_id, p.state),
                        jsonb_build_object('subject', p.payout_id, 'state', p.state));
     END IF;
-    PERFORM post(p_payout_id || '/abandon', 1, 'payout_abandon', p.account, NULL, p.amount, 0, -p.amount);
+    IF p.state = 'opened' THEN
+        PERFORM post(p_payout_id || '/abandon', 1, 'payout_abandon', p.account, NULL, p.amount, 0, -p.amount);
+    END IF;
     p.reason := p_reason;
-    RETURN receipt(move_payout(p, 'abandon'), true);
+    p := move_payout(p, 'abandon');
+    PERFORM keep_refused_refund(p);
+    RETURN receipt(p, true);
 END $$;
 
 -- attempt: the one call before every send. Refused while an earlier attempt may still have an effect,
@@ -246,10 +287,7 @@ DECLARE
     v_next  int;
     moment  timestamptz := date_trunc('milliseconds', clock_timestamp());
 BEGIN
-    IF p.holder <> p_holder THEN
-        PERFORM refuse('BS005', format('%s is held by workflow %s', p.payout_id, p.holder),
-                       jsonb_build_object('subject', p.payout_id, 'holder', p.holder));
-    END IF;
+    PERFORM refuse_other_holder(p, p_holder);
     IF p.state = 'abandoned' THEN
         PERFORM refuse('BS006', format('%s was ended before anything was sent (%s)', p.payout_id, p.reason),
                        jsonb_build_object('subject', p.payout_id, 'reason', p.reason));
@@ -272,6 +310,9 @@ BEGIN
     IF frozen IS NOT NULL THEN
         PERFORM refuse('BS003', format('the %s account of %s is frozen by %s', p.asset, p.owner, frozen),
                        jsonb_build_object('owner', p.owner, 'asset', p.asset, 'frozen_by', frozen));
+    END IF;
+    IF p.kind = 'withdrawal' THEN
+        PERFORM refuse_unlisted_destination(p.owner, p.asset, p.network, p.address, p.tag);
     END IF;
     SELECT coalesce(max(a.attempt), 0) + 1 INTO v_next FROM payout_attempts AS a WHERE a.payout_id = p_payout_id;
     INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after)

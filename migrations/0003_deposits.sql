@@ -1,26 +1,36 @@
 -- Deposits: what the venue says came in, keyed by the venue's own deposit id (one transaction may pay several outputs).
--- A deposit is a fact: it is always booked. Whose it is may be unknown; then it waits in suspense, with a finding.
+-- A deposit is a fact: it is always booked. Whose it is may be unknown; then it waits in suspense, with a finding, until
+-- somebody claims it.
 
 SET LOCAL search_path = backstop, public;
 
 INSERT INTO transitions (machine, state, event, next) VALUES
     ('deposit', 'absent', 'credit', 'credited'),
-    ('deposit', 'absent', 'suspend', 'suspended');
+    ('deposit', 'absent', 'suspend', 'suspended'),
+    ('deposit', 'suspended', 'claim', 'claimed');
 
 CREATE TABLE deposits (
     venue      text NOT NULL CHECK (venue ~ '^[a-z0-9_-]{1,32}$'),
     deposit_id text NOT NULL CHECK (deposit_id <> ''),
     content    jsonb NOT NULL,
+    -- Where it was booked when it came in; and who has claimed it since.
     account    bigint NOT NULL REFERENCES accounts,
+    claimed_by bigint REFERENCES accounts,
+    tag        text,
     amount     numeric(38, 18) NOT NULL CHECK (amount > 0),
-    state      text NOT NULL CHECK (state IN ('credited', 'suspended')),
+    state      text NOT NULL CHECK (state IN ('credited', 'suspended', 'claimed')),
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (venue, deposit_id)
+    PRIMARY KEY (venue, deposit_id),
+    CHECK ((state = 'claimed') = (claimed_by IS NOT NULL))
 );
+CREATE INDEX deposits_suspended ON deposits (venue, tag) WHERE state = 'suspended';
 
 -- credit: world -> user available, or suspense when `p_owner` names no user. Returns whether this call booked it.
-CREATE FUNCTION deposit_credit(p_venue text, p_deposit_id text, p_owner text, p_asset text, p_amount numeric)
-RETURNS boolean
+-- What a deposit says does not change; whose it is may have become known since, which changes nothing here.
+CREATE FUNCTION deposit_credit(
+    p_venue text, p_deposit_id text, p_owner text, p_asset text, p_amount numeric, p_tag text DEFAULT NULL,
+    p_reason text DEFAULT 'deposit_without_owner'
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     v_key     text := format('deposit/%s/%s', p_venue, p_deposit_id);
@@ -40,15 +50,15 @@ BEGIN
             PERFORM refuse_input('asset_id', 'a known asset');
         END IF;
         v_account := account_of(coalesce(p_owner, '~suspense'), p_asset);
-        INSERT INTO deposits (venue, deposit_id, content, account, amount, state)
-        VALUES (p_venue, p_deposit_id, v_content, v_account, p_amount,
+        INSERT INTO deposits (venue, deposit_id, content, account, tag, amount, state)
+        VALUES (p_venue, p_deposit_id, v_content, v_account, p_tag, p_amount,
                 next_state('deposit', v_key, 'absent', CASE WHEN p_owner IS NULL THEN 'suspend' ELSE 'credit' END))
         ON CONFLICT DO NOTHING RETURNING * INTO d;
         IF d.deposit_id IS NOT NULL THEN
             PERFORM post(v_key, 1, 'deposit', v_account, 'world', p_amount, 0, 0);
             PERFORM emit(v_key, 'deposit.' || d.state, v_content);
             IF p_owner IS NULL THEN
-                PERFORM find('deposit_without_owner', v_key, 'warning', v_content);
+                PERFORM find(p_reason, v_key, 'warning', v_content || jsonb_build_object('tag', p_tag));
             END IF;
             RETURN true;
         END IF;
@@ -58,4 +68,33 @@ BEGIN
     RETURN false;
 END $$;
 
-CREATE TRIGGER deposits_stay BEFORE UPDATE OR DELETE ON deposits FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+-- claim: suspense -> user available, once it is known whose it is. The two accounts are taken in the order of their ids.
+CREATE FUNCTION deposit_claim(p_venue text, p_deposit_id text, p_owner text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_key     text := format('deposit/%s/%s', p_venue, p_deposit_id);
+    v_account bigint;
+    v_asset   text;
+    d         deposits;
+BEGIN
+    SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id FOR NO KEY UPDATE;
+    IF d.state <> 'suspended' THEN
+        RETURN false;
+    END IF;
+    SELECT asset INTO STRICT v_asset FROM accounts WHERE id = d.account;
+    v_account := account_of(p_owner, v_asset);
+    PERFORM FROM accounts WHERE id IN (d.account, v_account) ORDER BY id FOR NO KEY UPDATE;
+    UPDATE deposits SET state = next_state('deposit', v_key, d.state, 'claim'), claimed_by = v_account
+     WHERE venue = p_venue AND deposit_id = p_deposit_id;
+    PERFORM post(v_key || '/claim', 1, 'deposit_claim', d.account, 'suspense', -d.amount, 0, 0);
+    PERFORM post(v_key || '/claim', 2, 'deposit_claim', v_account, 'suspense', d.amount, 0, 0);
+    PERFORM emit(v_key, 'deposit.claimed', d.content || jsonb_build_object('user_id', p_owner));
+    UPDATE findings SET state = 'closed', last_seen = clock_timestamp()
+     WHERE subject = v_key AND kind = 'deposit_without_owner' AND state = 'open';
+    RETURN true;
+END $$;
+
+CREATE TRIGGER deposits_stay BEFORE DELETE ON deposits FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER deposits_facts_stay
+    BEFORE UPDATE OF venue, deposit_id, content, account, tag, amount, at ON deposits
+    FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

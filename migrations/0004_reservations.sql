@@ -14,10 +14,14 @@ CREATE TABLE reservations (
     account        bigint REFERENCES accounts,
     amount         numeric(38, 18) NOT NULL CHECK (amount > 0),
     remaining      numeric(38, 18) NOT NULL CHECK (remaining BETWEEN 0 AND amount),
+    -- What a release gave back; the rest was spent.
+    released       numeric(38, 18) NOT NULL DEFAULT 0 CHECK (released BETWEEN 0 AND amount),
+    strategy_key   text,
     state          text NOT NULL CHECK (state IN ('open', 'released', 'abandoned')),
     CHECK (remaining = 0 OR state = 'open'),
     CHECK (account IS NOT NULL OR state = 'abandoned')
 );
+CREATE INDEX reservations_of_strategy ON reservations (strategy_key) WHERE state = 'open';
 
 CREATE TYPE reservation_receipt AS (applied boolean, reservation_id text, state text, remaining text);
 
@@ -42,10 +46,12 @@ BEGIN
     RETURN ROW(false, r.reservation_id, r.state, trim_scale(r.remaining)::text)::reservation_receipt;
 END $$;
 
--- open: user available -> locked.
-CREATE FUNCTION reservation_open(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
-RETURNS reservation_receipt
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+-- put: user available -> locked, without asking whether the account may spend: for what a fact has just brought in.
+CREATE FUNCTION reservation_put(
+    p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric, p_strategy_key text DEFAULT NULL,
+    p_asks boolean DEFAULT false
+) RETURNS reservation_receipt
+LANGUAGE plpgsql AS $$
 DECLARE
     v_content jsonb := jsonb_build_object('user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
     v_account bigint;
@@ -58,18 +64,28 @@ BEGIN
     PERFORM refuse_bad_amount(p_asset, p_amount);
     -- Made where there is none: the refusal that follows unmakes it, unless somebody's deposit comes first.
     v_account := account_of(p_owner, p_asset);
-    INSERT INTO reservations (reservation_id, holder, content, account, amount, remaining, state)
-    VALUES (p_id, p_holder, v_content, v_account, p_amount, p_amount, next_state('reservation', p_id, 'absent', 'open'))
+    INSERT INTO reservations (reservation_id, holder, content, account, amount, remaining, strategy_key, state)
+    VALUES (p_id, p_holder, v_content, v_account, p_amount, p_amount, p_strategy_key,
+            next_state('reservation', p_id, 'absent', 'open'))
     ON CONFLICT DO NOTHING RETURNING * INTO r;
     IF r.reservation_id IS NULL THEN
         SELECT * INTO STRICT r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;
         RETURN reopen_reservation(r, p_holder, v_content);
     END IF;
-    PERFORM lock_spendable(p_owner, p_asset, p_amount);
+    IF p_asks THEN
+        PERFORM lock_spendable(p_owner, p_asset, p_amount);
+    END IF;
     PERFORM post('reservation/' || p_id || '/open', 1, 'reservation_open', v_account, NULL, -p_amount, p_amount, 0);
     PERFORM emit('reservation/' || p_id, 'reservation.opened', v_content);
     RETURN ROW(true, p_id, r.state, trim_scale(r.remaining)::text)::reservation_receipt;
 END $$;
+
+-- open: user available -> locked, if the account may spend it.
+CREATE FUNCTION reservation_open(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
+RETURNS reservation_receipt
+LANGUAGE sql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+    SELECT reservation_put(p_id, p_holder, p_owner, p_asset, p_amount, NULL, true);
+$$;
 
 -- release: what remains locked -> user available; a tombstone where nothing was opened.
 CREATE FUNCTION reservation_release(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
@@ -95,7 +111,7 @@ BEGIN
         PERFORM post('reservation/' || p_id || '/release', 1, 'reservation_release', r.account, NULL,
                      r.remaining, -r.remaining, 0);
     END IF;
-    UPDATE reservations SET remaining = 0, state = next_state('reservation', p_id, r.state, 'release')
+    UPDATE reservations SET released = r.remaining, remaining = 0, state = next_state('reservation', p_id, r.state, 'release')
      WHERE reservation_id = p_id;
     PERFORM emit('reservation/' || p_id, 'reservation.released', v_content);
     RETURN ROW(true, p_id, 'released', '0')::reservation_receipt;

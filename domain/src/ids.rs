@@ -56,6 +56,11 @@ impl PayoutId {
         Self(format!("refund/{refund_id}"))
     }
 
+    /// The payout of a withdrawal.
+    pub fn withdrawal(withdrawal_id: &BusinessId) -> Self {
+        Self(format!("withdrawal/{withdrawal_id}"))
+    }
+
     /// Reads an id that the books or a caller of ours wrote.
     pub fn from_books(text: impl Into<String>) -> Self {
         Self(text.into())

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -91,6 +93,18 @@ impl Fields {
         self.text(field)
     }
 
+    /// A required id of a user. The house's own begin with '~'.
+    ///
+    /// # Errors
+    /// As [`Fields::text`].
+    pub fn user(&mut self, field: &str) -> Result<BusinessId, InvalidInput> {
+        let user = self.id(field)?;
+        if user.as_str().starts_with('~') {
+            return Err(InvalidInput::new(self.name(field), "an id that does not begin with '~'"));
+        }
+        Ok(user)
+    }
+
     /// A required amount, as a decimal string.
     ///
     /// # Errors
@@ -116,6 +130,23 @@ impl Fields {
                 format!("a whole number from {} to {}", range.start(), range.end()),
             )),
         }
+    }
+
+    /// An optional whole number of seconds.
+    ///
+    /// # Errors
+    /// As [`Fields::optional_number`].
+    pub fn seconds(&mut self, field: &str, default: u64, max: u64) -> Result<Duration, InvalidInput> {
+        Ok(Duration::from_secs(self.optional_number(field, 1..=max)?.unwrap_or(default)))
+    }
+
+    /// A required object with names of the caller's choice, each of which leads to an object.
+    ///
+    /// # Errors
+    /// When it is missing, or it or one of its values is not an object.
+    pub fn objects(&mut self, field: &str) -> Result<Vec<(String, Self)>, InvalidInput> {
+        let Self { path, map } = self.object(field)?;
+        map.into_iter().map(|(name, value)| Ok((name.clone(), Self::at(format!("{path}.{name}"), value)?))).collect()
     }
 
     /// A required object, to be taken apart in turn.

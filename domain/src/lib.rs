@@ -3,17 +3,23 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod amount;
+pub mod funding;
 mod ids;
 mod input;
 pub mod machine;
+mod pause;
 pub mod payout;
 mod refund;
 mod refusal;
 mod resolve;
+mod withdraw;
 
 pub use amount::Amount;
+pub use funding::{FundRequest, FundingStatus};
 pub use ids::{BusinessId, PayoutId};
 pub use input::{Fields, InvalidInput};
+pub use pause::{PauseRequest, PauseStatus};
 pub use refund::{Destination, RefundRequest};
 pub use refusal::{Refusal, RefusalKind};
 pub use resolve::{Resolution, Verdict};
+pub use withdraw::{Decision, WithdrawRequest};

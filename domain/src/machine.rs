@@ -58,15 +58,25 @@ machine! {
     /// A payout's state.
     "payout"
     PayoutState {
-        Absent = "absent", Opened = "opened", Attempted = "attempted", NeedsOperator = "needs_operator",
-        Settled = "settled", Returned = "returned", Abandoned = "abandoned",
+        Absent = "absent", AwaitingApproval = "awaiting_approval", Queued = "queued", Opened = "opened",
+        Attempted = "attempted", NeedsOperator = "needs_operator", Settled = "settled", Returned = "returned",
+        Abandoned = "abandoned", Rejected = "rejected", Expired = "expired",
     }
     PayoutEvent {
-        Open = "open", Abandon = "abandon", Attempt = "attempt", Settle = "settle", Return = "return",
-        Escalate = "escalate",
+        Request = "request", RequestApproval = "request_approval", Approve = "approve", Reject = "reject",
+        Expire = "expire", Open = "open", Abandon = "abandon", Attempt = "attempt", Settle = "settle",
+        Return = "return", Escalate = "escalate",
     }
     Absent + Open => Opened,
     Absent + Abandon => Abandoned,
+    Absent + Request => Queued,
+    Absent + RequestApproval => AwaitingApproval,
+    AwaitingApproval + Approve => Queued,
+    AwaitingApproval + Reject => Rejected,
+    AwaitingApproval + Expire => Expired,
+    AwaitingApproval + Abandon => Abandoned,
+    Queued + Open => Opened,
+    Queued + Abandon => Abandoned,
     Opened + Abandon => Abandoned,
     Opened + Attempt => Attempted,
     Attempted + Attempt => Attempted,
@@ -80,7 +90,7 @@ machine! {
 impl PayoutState {
     /// True when nothing more happens to it.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Settled | Self::Returned | Self::Abandoned)
+        matches!(self, Self::Settled | Self::Returned | Self::Abandoned | Self::Rejected | Self::Expired)
     }
 }
 
@@ -121,10 +131,78 @@ machine! {
 machine! {
     /// A deposit's state.
     "deposit"
-    DepositState { Absent = "absent", Credited = "credited", Suspended = "suspended" }
-    DepositEvent { Credit = "credit", Suspend = "suspend" }
+    DepositState { Absent = "absent", Credited = "credited", Suspended = "suspended", Claimed = "claimed" }
+    DepositEvent { Credit = "credit", Suspend = "suspend", Claim = "claim" }
     Absent + Credit => Credited,
     Absent + Suspend => Suspended,
+    Suspended + Claim => Claimed,
+}
+
+machine! {
+    /// How an order that waits for its payments stands.
+    "funding"
+    FundingState { Absent = "absent", Awaiting = "awaiting", Funded = "funded", Expired = "expired" }
+    FundingEvent { Open = "open", Complete = "complete", Expire = "expire" }
+    Absent + Open => Awaiting,
+    Awaiting + Complete => Funded,
+    Awaiting + Expire => Expired,
+}
+
+machine! {
+    /// What was decided on a deposit, or a part of it.
+    "part"
+    PartState { Absent = "absent", Reserved = "reserved", Refunding = "refunding", Kept = "kept" }
+    PartEvent { Reserve = "reserve", Refund = "refund", Keep = "keep" }
+    Absent + Reserve => Reserved,
+    Absent + Refund => Refunding,
+    Absent + Keep => Kept,
+    Reserved + Refund => Refunding,
+    Reserved + Keep => Kept,
+    Refunding + Keep => Kept,
+}
+
+machine! {
+    /// Whether a strategy trades.
+    "strategy"
+    StrategyState { Absent = "absent", Running = "running", Stopped = "stopped" }
+    StrategyEvent { Start = "start", Stop = "stop" }
+    Absent + Start => Running,
+    Running + Stop => Stopped,
+    Stopped + Start => Running,
+}
+
+machine! {
+    /// An order's state.
+    "order"
+    OrderState {
+        Absent = "absent", Opened = "opened", Attempted = "attempted", Placed = "placed", Void = "void", Ended = "ended",
+        Abandoned = "abandoned",
+    }
+    OrderEvent { Open = "open", Abandon = "abandon", Attempt = "attempt", Place = "place", Void = "void", End = "end" }
+    Absent + Open => Opened,
+    Absent + Abandon => Abandoned,
+    Opened + Abandon => Abandoned,
+    Opened + Attempt => Attempted,
+    Attempted + Place => Placed,
+    Attempted + Void => Void,
+    Attempted + End => Ended,
+    Placed + End => Ended,
+}
+
+machine! {
+    /// How far a pause-and-withdraw is. Only `Completed` and `Failed` are final.
+    "pause"
+    PauseState {
+        Absent = "absent", Draining = "draining", Blocked = "blocked", Withdrawing = "withdrawing",
+        Completed = "completed", Failed = "failed",
+    }
+    PauseEvent { Open = "open", Drain = "drain", Block = "block", Complete = "complete", Fail = "fail" }
+    Absent + Open => Draining,
+    Draining + Drain => Withdrawing,
+    Draining + Block => Blocked,
+    Blocked + Open => Draining,
+    Withdrawing + Complete => Completed,
+    Withdrawing + Fail => Failed,
 }
 
 /// Every allowed transition of every machine as `(machine, state, event, next)`, by the names in the books.
@@ -143,6 +221,11 @@ pub fn all_transitions() -> Vec<(&'static str, &'static str, &'static str, &'sta
         .chain(rows!(AttemptState, AttemptEvent))
         .chain(rows!(ReservationState, ReservationEvent))
         .chain(rows!(DepositState, DepositEvent))
+        .chain(rows!(FundingState, FundingEvent))
+        .chain(rows!(PartState, PartEvent))
+        .chain(rows!(StrategyState, StrategyEvent))
+        .chain(rows!(OrderState, OrderEvent))
+        .chain(rows!(PauseState, PauseEvent))
         .collect()
 }
 

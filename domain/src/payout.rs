@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Amount, BusinessId, Destination, PayoutId, RefundRequest, machine::PayoutState};
+use crate::{Amount, BusinessId, Destination, PayoutId, RefundRequest, WithdrawRequest, machine::PayoutState};
 
 /// Which operation a payout belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ use crate::{Amount, BusinessId, Destination, PayoutId, RefundRequest, machine::P
 pub enum PayoutKind {
     /// A refund of a user's balance.
     Refund,
+    /// A withdrawal that somebody asked for.
+    Withdrawal,
 }
 
 impl PayoutKind {
@@ -20,6 +22,7 @@ impl PayoutKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Refund => "refund",
+            Self::Withdrawal => "withdrawal",
         }
     }
 }
@@ -41,8 +44,12 @@ pub struct PayoutOrder {
     pub amount: Amount,
     /// Where it goes.
     pub destination: Destination,
-    /// Why.
-    pub reason: BusinessId,
+    /// Why, of a refund.
+    pub reason: Option<BusinessId>,
+    /// Who asked for it, of a withdrawal.
+    pub requested_by: Option<BusinessId>,
+    /// What its workflow was started with.
+    pub input: Value,
 }
 
 impl PayoutOrder {
@@ -56,21 +63,49 @@ impl PayoutOrder {
             asset_id: request.asset_id.clone(),
             amount: request.amount,
             destination: request.destination.clone(),
-            reason: request.reason.clone(),
+            reason: Some(request.reason.clone()),
+            requested_by: None,
+            input: request.input.clone(),
         }
+    }
+
+    /// The payout of a withdrawal, carried by the workflow `holder`.
+    pub fn of_withdrawal(request: &WithdrawRequest, holder: &str) -> Self {
+        Self {
+            payout_id: PayoutId::withdrawal(&request.withdrawal_id),
+            kind: PayoutKind::Withdrawal,
+            holder: holder.into(),
+            user_id: request.user_id.clone(),
+            asset_id: request.asset_id.clone(),
+            amount: request.amount,
+            destination: request.destination.clone(),
+            reason: None,
+            requested_by: Some(request.requested_by.clone()),
+            input: request.input.clone(),
+        }
+    }
+
+    /// Which payout, in whose hands.
+    pub fn as_ref(&self) -> PayoutRef {
+        PayoutRef { payout_id: self.payout_id.clone(), holder: self.holder.clone() }
     }
 
     /// What makes two orders with one id the same order. Flat, so that a difference is named by its field.
     pub fn content(&self) -> Value {
-        json!({
+        let mut content = json!({
             "user_id": self.user_id,
             "asset_id": self.asset_id,
             "amount": self.amount,
             "destination.network": self.destination.network,
             "destination.address": self.destination.address,
             "destination.tag": self.destination.tag,
-            "reason": self.reason,
-        })
+        });
+        for (field, value) in [("reason", &self.reason), ("requested_by", &self.requested_by)] {
+            if let Some(value) = value {
+                content[field] = json!(value);
+            }
+        }
+        content
     }
 
     /// The same in a few words: `1.5 BTC of user u1`.
@@ -113,12 +148,24 @@ pub struct PayoutReceipt {
     pub tx_id: Option<String>,
     /// Why it was returned, or waits for an operator.
     pub reason: Option<String>,
+    /// Who approved or rejected it, if it had to be.
+    pub decided_by: Option<String>,
 }
 
-/// How a send that was recorded came back. What was certainly not sent is not among them: it is tried again.
+/// How a send that was recorded came back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Which attempt it was, from 1.
+    pub attempt: u32,
+    /// What the venue said.
+    #[serde(flatten)]
+    pub outcome: Answer,
+}
+
+/// What a venue said to a send. What was certainly not sent is not among them: it is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
-pub enum Submitted {
+pub enum Answer {
     /// The venue took it and gave its own id.
     Accepted {
         /// The venue's id of the withdrawal.
@@ -169,6 +216,12 @@ pub struct PaidRecord {
 }
 
 impl fmt::Display for Submitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.outcome.fmt(f)
+    }
+}
+
+impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accepted { venue_reference } => write!(f, "accepted as withdrawal {venue_reference}"),

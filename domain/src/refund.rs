@@ -42,35 +42,37 @@ pub struct RefundRequest {
     pub reason: BusinessId,
     /// How long the venue may take before an operator is called.
     pub confirm_timeout: Duration,
+    /// The input as it was given.
+    pub input: Value,
+}
+
+pub(crate) const CONFIRM_TIMEOUT_SECONDS_DEFAULT: u64 = 1_800;
+pub(crate) const TIMEOUT_SECONDS_MAX: u64 = 7 * 24 * 3_600;
+
+/// How long the venue of a payout may take before an operator is called.
+pub(crate) fn confirm_timeout(fields: &mut Fields) -> Result<Duration, InvalidInput> {
+    fields.seconds("confirm_timeout_seconds", CONFIRM_TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX)
 }
 
 impl RefundRequest {
-    const CONFIRM_TIMEOUT_SECONDS_DEFAULT: u64 = 1_800;
-    const CONFIRM_TIMEOUT_SECONDS_MAX: u64 = 7 * 24 * 3_600;
 
     /// Reads the workflow's JSON input.
     ///
     /// # Errors
     /// Names the first field that is wrong, missing or unknown, and what was expected.
     pub fn read(input: Value) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::of(input)?;
+        let mut fields = Fields::of(input.clone())?;
         let request = Self {
             refund_id: fields.id("refund_id")?,
-            user_id: fields.id("user_id")?,
+            user_id: fields.user("user_id")?,
             asset_id: fields.id("asset_id")?,
             amount: fields.amount("amount")?,
             destination: Destination::read(fields.object("destination")?)?,
             reason: fields.id("reason")?,
-            confirm_timeout: Duration::from_secs(
-                fields
-                    .optional_number("confirm_timeout_seconds", 1..=Self::CONFIRM_TIMEOUT_SECONDS_MAX)?
-                    .unwrap_or(Self::CONFIRM_TIMEOUT_SECONDS_DEFAULT),
-            ),
+            confirm_timeout: confirm_timeout(&mut fields)?,
+            input,
         };
         fields.finish()?;
-        if request.user_id.as_str().starts_with('~') {
-            return Err(InvalidInput::new("user_id", "an id that does not begin with '~'"));
-        }
         Ok(request)
     }
 }

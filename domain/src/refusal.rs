@@ -30,6 +30,10 @@ pub enum RefusalKind {
     TooEarly,
     /// The venue has refused it. It is not sent again.
     Rejected,
+    /// The destination is not on the user's allow-list.
+    DestinationNotAllowed,
+    /// Somebody decided on what they had asked for themselves.
+    SelfApproval,
     /// The venue's record says otherwise.
     Contradicted,
 }
@@ -49,6 +53,8 @@ impl RefusalKind {
         (Self::InDoubt, Some("BS010")),
         (Self::TooEarly, Some("BS011")),
         (Self::Rejected, Some("BS013")),
+        (Self::DestinationNotAllowed, Some("BS014")),
+        (Self::SelfApproval, Some("BS015")),
         (Self::Contradicted, None),
     ];
 

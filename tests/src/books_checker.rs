@@ -7,10 +7,10 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 const DEMANDED: &str = "
     SELECT payout_id || '/open' AS key, 1 AS line, 'payout_open' AS kind, account, NULL AS counter,
            -amount AS d_available, 0::numeric AS d_locked, amount AS d_transit
-      FROM payouts WHERE account IS NOT NULL
+      FROM payouts WHERE opened_at IS NOT NULL
     UNION ALL
     SELECT payout_id || '/abandon', 1, 'payout_abandon', account, NULL, amount, 0, -amount
-      FROM payouts WHERE account IS NOT NULL AND state = 'abandoned'
+      FROM payouts WHERE opened_at IS NOT NULL AND state = 'abandoned'
     UNION ALL
     SELECT payout_id || '/return', 1, 'payout_return', account, NULL, amount, 0, -amount
       FROM payouts WHERE state = 'returned'
@@ -24,11 +24,30 @@ const DEMANDED: &str = "
     SELECT 'deposit/' || venue || '/' || deposit_id, 1, 'deposit', account, 'world', amount, 0, 0
       FROM deposits
     UNION ALL
+    SELECT 'deposit/' || venue || '/' || deposit_id || '/claim', line, 'deposit_claim',
+           CASE line WHEN 1 THEN account ELSE claimed_by END, 'suspense', CASE line WHEN 1 THEN -amount ELSE amount END, 0, 0
+      FROM deposits, generate_series(1, 2) AS line WHERE state = 'claimed'
+    UNION ALL
+    SELECT 'fill/' || f.venue || '/' || f.trade_id, 1, 'fill_out', r.account, 'market:' || f.venue, 0, -f.reserved, 0
+      FROM fills AS f JOIN orders AS o USING (order_id) JOIN reservations AS r USING (reservation_id)
+     WHERE f.reserved > 0
+    UNION ALL
+    SELECT 'fill/' || f.venue || '/' || f.trade_id, line,
+           CASE line WHEN 2 THEN 'fill_in' ELSE 'fill_fee' END, a.id,
+           CASE line WHEN 2 THEN 'market:' || f.venue ELSE 'fees' END,
+           CASE line WHEN 2 THEN gets.amount ELSE -least(f.fee, gets.amount) END, 0, 0
+      FROM fills AS f JOIN orders AS o USING (order_id),
+           LATERAL (SELECT CASE o.side WHEN 'sell' THEN o.quote ELSE o.base END AS asset,
+                           CASE o.side WHEN 'sell' THEN f.quote ELSE f.base END AS amount) AS gets,
+           generate_series(2, 3) AS line, accounts AS a
+     WHERE a.owner = o.owner AND a.asset = gets.asset AND gets.amount > 0
+       AND (line = 2 OR f.fee_asset = gets.asset AND f.fee > 0)
+    UNION ALL
     SELECT 'reservation/' || reservation_id || '/open', 1, 'reservation_open', account, NULL, -amount, amount, 0
       FROM reservations WHERE account IS NOT NULL
     UNION ALL
-    SELECT 'reservation/' || reservation_id || '/release', 1, 'reservation_release', account, NULL, amount, -amount, 0
-      FROM reservations WHERE state = 'released'
+    SELECT 'reservation/' || reservation_id || '/release', 1, 'reservation_release', account, NULL, released, -released, 0
+      FROM reservations WHERE state = 'released' AND released > 0
     UNION ALL
     SELECT 'adjustment/' || j.adjustment_id, 1, 'adjustment', a.id, 'adjustment', (j.content ->> 'delta')::numeric, 0, 0
       FROM adjustments AS j
@@ -115,19 +134,50 @@ const DEVIATIONS: &[&str] = &[
       WHERE a.owner <> coalesce(d.content ->> 'user_id', '~suspense')
          OR a.asset IS DISTINCT FROM d.content ->> 'asset_id'
          OR d.amount IS DISTINCT FROM (d.content ->> 'amount')::numeric
-         OR (d.state = 'suspended') <> (d.content ->> 'user_id' IS NULL)",
+         OR (d.state = 'credited') <> (d.content ->> 'user_id' IS NOT NULL)",
+    "SELECT format('deposit %s/%s was claimed by account %s, which is of another asset', d.venue, d.deposit_id, c.id)
+       FROM deposits AS d JOIN accounts AS c ON c.id = d.claimed_by JOIN accounts AS a ON a.id = d.account
+      WHERE c.asset <> a.asset",
     "SELECT format('reservation %s contradicts its content', r.reservation_id)
        FROM reservations AS r LEFT JOIN accounts AS a ON a.id = r.account
       WHERE r.amount IS DISTINCT FROM (r.content ->> 'amount')::numeric
          OR r.account IS NOT NULL
             AND (a.owner, a.asset) IS DISTINCT FROM (r.content ->> 'user_id', r.content ->> 'asset_id')
-         OR r.remaining <> CASE WHEN r.state = 'open' THEN r.amount ELSE 0 END",
+         OR r.remaining + r.released
+            <> CASE WHEN r.state = 'abandoned' THEN 0
+                    ELSE r.amount - (SELECT coalesce(sum(f.reserved), 0) FROM fills AS f JOIN orders AS o USING (order_id)
+                                      WHERE o.reservation_id = r.reservation_id) END",
+    // An order's money is set aside exactly while it may be at the venue.
+    "SELECT format('order %s is %s, its reservation is %s', o.order_id, o.state, r.state)
+       FROM orders AS o LEFT JOIN reservations AS r USING (reservation_id)
+      WHERE (o.state IN ('opened', 'attempted', 'placed')) <> (coalesce(r.state, '') = 'open')",
+    "SELECT format('order %s ended with %s executed, %s booked', o.order_id, o.executed, coalesce(sum(f.base), 0))
+       FROM orders AS o LEFT JOIN fills AS f USING (order_id)
+      WHERE o.state = 'ended' GROUP BY o.order_id HAVING o.executed <> coalesce(sum(f.base), 0)",
+    // Every deposit that was routed to an order was decided on once, as a whole.
+    "SELECT format('deposit %s/%s of %s was decided on for %s', d.venue, d.deposit_id, d.amount, sum(x.amount))
+       FROM deposits AS d JOIN funding_parts AS x USING (venue, deposit_id)
+      GROUP BY d.venue, d.deposit_id HAVING d.amount <> sum(x.amount)",
+    "SELECT format('order %s is %s with %s of %s %s', f.order_id, f.state, n.reserved, n.needed, n.asset)
+       FROM fundings AS f JOIN funding_needs AS n USING (order_id)
+      WHERE f.state <> 'expired'
+        AND (n.reserved <> (SELECT coalesce(sum(x.amount), 0) FROM funding_parts AS x
+                             WHERE x.order_id = f.order_id AND x.asset = n.asset AND x.state = 'reserved')
+             OR f.state = 'funded' AND n.reserved <> n.needed)",
+    "SELECT format('part %s of an order that is %s is %s, its reservation is %s, its refund %s', x.reservation_id, f.state,
+                   x.state, r.state, p.state)
+       FROM funding_parts AS x JOIN fundings AS f USING (order_id)
+       LEFT JOIN reservations AS r USING (reservation_id)
+       LEFT JOIN payouts AS p ON p.payout_id = 'refund/' || x.reservation_id
+      WHERE x.state = 'reserved' AND (f.state = 'expired' OR r.state IS DISTINCT FROM 'open')
+         OR x.state = 'refunding' AND (r.state = 'open') = (p.opened_at IS NOT NULL)
+         OR x.state = 'kept' AND r.state = 'open'",
     // Only what was attempted can have an end with the venue, and never two attempts may pay.
     "SELECT format('payout %s is %s after %s attempts, numbered up to %s, %s of them live', p.payout_id, p.state,
                    count(t.attempt), max(t.attempt), count(*) FILTER (WHERE t.outcome IN ('pending', 'unknown', 'accepted')))
        FROM payouts AS p LEFT JOIN payout_attempts AS t ON t.payout_id = p.payout_id
       GROUP BY p.payout_id
-     HAVING (count(t.attempt) = 0) <> (p.state IN ('opened', 'abandoned')) OR count(t.attempt) <> coalesce(max(t.attempt), 0)
+     HAVING (count(t.attempt) = 0) <> (p.state IN ('opened', 'abandoned', 'awaiting_approval', 'queued', 'rejected', 'expired')) OR count(t.attempt) <> coalesce(max(t.attempt), 0)
          OR count(*) FILTER (WHERE t.outcome IN ('pending', 'unknown', 'accepted')) > 1",
     // What people did by hand is on the record.
     "SELECT format('%s adjustments, %s of them on the record', a.n, o.n)

@@ -5,11 +5,13 @@
 pub mod books_checker;
 mod database;
 pub mod exchange;
+pub mod operations;
 pub mod servers;
 mod verdict;
 pub mod world;
 
 pub use database::Database;
 pub use exchange::Exchange;
+pub use operations::End;
 pub use verdict::Verdict;
 pub use world::{Ended, World};

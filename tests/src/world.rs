@@ -36,7 +36,7 @@ pub struct World {
     pub client: Client,
     worker: Option<Service>,
     directory: PathBuf,
-    queue: String,
+    pub(crate) queue: String,
     venue_url: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use backstop_activities::{
     failpoint,
     payouts::{LedgerActivities, VenueActivities},
 };
-use backstop_workflows::{MAIN_QUEUE, Refund, search, venue_queue};
+use backstop_workflows::{MAIN_QUEUE, Refund, Withdraw, search, venue_queue};
 use reqwest::Url;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};
 use temporalio_common::protos::temporal::api::{
@@ -51,6 +51,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let options = WorkerOptions::new(&config.task_queue)
         .register_workflow::<Refund>()?
+        .register_workflow::<Withdraw>()?
         .register_activities(LedgerActivities { books: books.clone() })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)

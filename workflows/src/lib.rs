@@ -9,12 +9,14 @@ mod progress;
 mod refund;
 mod saga;
 pub mod search;
+mod withdraw;
 
 pub use failure::{StepFailure, classify};
 pub use input::RawInput;
 pub use progress::{Progress, StepState, StepStatus, Tracked};
 pub use refund::Refund;
 pub use saga::{Past, Pivot, Saga, Unwound};
+pub use withdraw::Withdraw;
 
 /// The task queue of workflows and ledger activities.
 pub const MAIN_QUEUE: &str = "backstop";

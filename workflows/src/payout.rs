@@ -9,9 +9,10 @@ use backstop_activities::payouts::{
 use backstop_domain::{
     Resolution,
     machine::PayoutState,
-    payout::{Confirmed, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
+    payout::{Answer, Confirmed, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
 };
 use futures::{FutureExt, future::FusedFuture};
+use temporalio_common::ActivityDefinition;
 use temporalio_sdk::{
     CancellableFuture, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowTermination,
 };
@@ -21,7 +22,7 @@ use crate::{
     failure::{StepFailure, classify},
     input::RawInput,
     progress::Tracked,
-    saga::{Past, Pivot, Saga, Unwound, update, wait_for_operator},
+    saga::{DeclaredStep, Past, Pivot, Saga, Unwound, update, wait_for_operator},
     search, venue_queue,
 };
 
@@ -37,6 +38,10 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Desk {
     venue: String,
     resolved: Option<PayoutReceipt>,
+    /// True while a second person is asked whether it may go at all.
+    pub(crate) awaits_approval: bool,
+    /// What that person has made of it.
+    pub(crate) decided: Option<PayoutReceipt>,
 }
 
 /// A workflow that pays out.
@@ -48,19 +53,28 @@ pub(crate) trait Payer: Tracked {
     fn desk_shown(&self) -> &Desk;
 }
 
-/// Pays out, exactly once or not at all.
-pub(crate) async fn pay_out<W: Payer>(
-    ctx: &WorkflowContext<W>,
+/// The first step of every payout: `activity` writes its row, and the row's undo is the one that knows of the pivot.
+pub(crate) fn begin<'a, W: Tracked, A>(
+    saga: &'a mut Saga<W>,
+    title: &str,
+    activity: &A,
+    order: &PayoutOrder,
+) -> DeclaredStep<'a, W, PayoutOrder, PayoutReceipt>
+where
+    A: ActivityDefinition<Input = PayoutOrder, Output = PayoutReceipt>,
+{
+    let abandon = Abandon { order: order.clone(), reason: format!("undone by workflow {}", order.holder) };
+    saga.step(title, activity, order.clone()).undo("abandon payout", &LedgerActivities::abandon, &abandon)
+}
+
+/// Carries a payout from its opening, however that went, to its end: exactly once or not at all.
+pub(crate) async fn carry<W: Payer>(
+    saga: Saga<W>,
     order: PayoutOrder,
+    opened: Result<PayoutReceipt, StepFailure>,
     confirm_timeout: Duration,
 ) -> Result<PayoutReceipt, WorkflowTermination> {
-    let mut saga = Saga::new(ctx);
-    let abandon = Abandon { order: order.clone(), reason: format!("undone by workflow {}", order.holder) };
-    let opened = saga
-        .step("open payout", &LedgerActivities::open, order.clone())
-        .undo("abandon payout", &LedgerActivities::abandon, &abandon)
-        .run(&format!("open payout {}: {}", order.payout_id, order.in_words()))
-        .await;
+    let ctx = &saga.ctx().clone();
     let journey = Journey::new(ctx, order, confirm_timeout);
     let receipt = match opened {
         Ok(receipt) if receipt.state.is_final() => receipt,
@@ -70,16 +84,16 @@ pub(crate) async fn pay_out<W: Payer>(
             let options =
                 venue_options(&queue, Some(confirm_timeout), &journey.says("submit"), &ctx.cancellation_token());
             match saga.pivot("submit to the venue", VenueActivities::submit, journey.order.clone(), options).await {
-                Pivot::Crossed(past, sent) => journey.forward(past, receipt, Sent::of(sent)).await,
+                Pivot::Crossed(past, sent) => journey.forward(past, receipt, Sent::of(sent, 0)).await,
                 Pivot::Undone(failure) => return Err(undone(ctx, failure)),
             }
         }
-        Ok(receipt) => journey.forward(saga.already_past(), receipt, Sent::Unheard).await,
+        Ok(receipt) => journey.forward(saga.already_past(), receipt, Sent::Unheard { attempts: 0 }).await,
         Err(failure) => match saga.unwind(failure).await {
             Unwound::Undone(failure) => return Err(undone(ctx, failure)),
             Unwound::TooLate(past) => {
                 let receipt = journey.read(&past).await;
-                journey.forward(past, receipt, Sent::Unheard).await
+                journey.forward(past, receipt, Sent::Unheard { attempts: 1 }).await
             }
         },
     };
@@ -96,23 +110,33 @@ fn undone<W: Tracked>(ctx: &WorkflowContext<W>, failure: StepFailure) -> Workflo
     if ctx.cancellation_token().is_cancelled() { WorkflowTermination::cancelled() } else { failure.into() }
 }
 
-/// What is known of the last send.
+/// What is known of the last send, and of how many there were.
 #[derive(PartialEq)]
 enum Sent {
     /// The send came back.
     Heard(Submitted),
     /// Nobody heard how it went.
-    Unheard,
-    /// The venue took nothing within the time for sending, or asked for more time than there is.
-    GaveUp,
+    Unheard { attempts: u32 },
+    /// The venue took nothing within the time for sending, or asked for more time than there is; or the books let nothing
+    /// more be sent.
+    GaveUp { attempts: u32 },
 }
 
 impl Sent {
-    fn of(result: Result<Submitted, StepFailure>) -> Self {
+    /// Reads how a send ended, of which there were `before` at least.
+    fn of(result: Result<Submitted, StepFailure>, before: u32) -> Self {
         match result {
             Ok(submitted) => Self::Heard(submitted),
-            Err(StepFailure::Expired(_)) => Self::GaveUp,
-            Err(_) => Self::Unheard,
+            Err(StepFailure::Expired(_) | StepFailure::Refused(_)) => Self::GaveUp { attempts: before },
+            Err(_) => Self::Unheard { attempts: before },
+        }
+    }
+
+    /// How many attempts there were at least. Books that know of fewer have lost some.
+    fn attempts(&self) -> u32 {
+        match self {
+            Self::Heard(submitted) => submitted.attempt,
+            Self::Unheard { attempts } | Self::GaveUp { attempts } => *attempts,
         }
     }
 }
@@ -126,7 +150,7 @@ struct Journey {
 
 impl Journey {
     fn new<W>(ctx: &WorkflowContext<W>, order: PayoutOrder, confirm_timeout: Duration) -> Self {
-        let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
+        let payout = order.as_ref();
         Self { order, payout, give_up_at: ctx.workflow_time().map(|now| now + confirm_timeout) }
     }
 
@@ -141,18 +165,18 @@ impl Journey {
     }
 
     /// Follows the payout to its end. What goes wrong here is never undone: it becomes a question to an operator.
-    async fn forward<W: Payer>(&self, past: Past<W>, receipt: PayoutReceipt, sent: Sent) -> PayoutReceipt {
+    async fn forward<W: Payer>(&self, past: Past<W>, receipt: PayoutReceipt, mut sent: Sent) -> PayoutReceipt {
         let ctx = past.ctx();
         show(ctx, PayoutState::Attempted.name());
         ctx.state_mut(|workflow| receipt.venue.clone_into(&mut workflow.desk().venue));
         let queue = venue_queue(ctx.task_queue(), &receipt.venue);
         let ended = match receipt.state {
             PayoutState::NeedsOperator => Err(StepFailure::Failed(receipt.reason.unwrap_or_default())),
-            _ => self.follow(&past, &queue, sent).await,
+            _ => self.follow(&past, &queue, &mut sent).await,
         };
         match ended {
             Ok(receipt) => receipt,
-            Err(failure) => self.ask_an_operator(&past, &queue, failure).await,
+            Err(failure) => self.ask_an_operator(&past, &queue, failure, sent.attempts()).await,
         }
     }
 
@@ -160,28 +184,29 @@ impl Journey {
         &self,
         past: &Past<W>,
         queue: &str,
-        mut sent: Sent,
+        sent: &mut Sent,
     ) -> Result<PayoutReceipt, StepFailure> {
         for round in 1..=SENDS_MAX {
-            if let Sent::Heard(Submitted::Rejected { reason }) = &sent {
+            if let Sent::Heard(Submitted { outcome: Answer::Rejected { reason }, .. }) = &*sent {
                 return self.give_back(past, format!("rejected by the venue: {reason}"), None).await;
             }
             let within = self.remaining(past.ctx()).unwrap_or(LAST_LOOK);
             let options = venue_options(queue, Some(within), &self.says("confirm"), &WorkflowCancellationToken::new());
-            let input = Confirm { payout: self.payout.clone(), slowly: false };
+            let input = Confirm { order: self.order.clone(), attempts: sent.attempts(), slowly: false };
             let confirmed = past.venue("confirm with the venue", VenueActivities::confirm, input, options).await?;
-            let may_send = confirmed == Confirmed::Absent && sent != Sent::GaveUp && round < SENDS_MAX;
+            let gave_up = matches!(sent, Sent::GaveUp { .. });
+            let may_send = confirmed == Confirmed::Absent && !gave_up && round < SENDS_MAX;
             match self.remaining(past.ctx()) {
-                Some(within) if may_send => sent = self.send_again(past, queue, within).await,
+                Some(within) if may_send => *sent = self.send_again(past, queue, within, sent.attempts()).await,
                 _ => return self.end(past, confirmed).await,
             }
         }
         self.end(past, Confirmed::Absent).await
     }
 
-    async fn send_again<W: Payer>(&self, past: &Past<W>, queue: &str, within: Duration) -> Sent {
+    async fn send_again<W: Payer>(&self, past: &Past<W>, queue: &str, within: Duration, before: u32) -> Sent {
         let options = venue_options(queue, Some(within), &self.says("send again"), &WorkflowCancellationToken::new());
-        Sent::of(past.venue("send again", VenueActivities::submit, self.order.clone(), options).await)
+        Sent::of(past.venue("send again", VenueActivities::submit, self.order.clone(), options).await, before)
     }
 
     /// Reads the payout again where its opening's answer was lost.
@@ -222,7 +247,13 @@ impl Journey {
     }
 
     /// Calls an operator, goes on looking at a slower pace, and takes whichever answer comes first.
-    async fn ask_an_operator<W: Payer>(&self, past: &Past<W>, queue: &str, failure: StepFailure) -> PayoutReceipt {
+    async fn ask_an_operator<W: Payer>(
+        &self,
+        past: &Past<W>,
+        queue: &str,
+        failure: StepFailure,
+        attempts: u32,
+    ) -> PayoutReceipt {
         let ctx = past.ctx();
         let input = Escalate { payout: self.payout.clone(), evidence: failure.to_string() };
         match past.ledger("call an operator", &LedgerActivities::escalate, input, &self.says("escalate")).await {
@@ -231,7 +262,7 @@ impl Journey {
         }
         let token = WorkflowCancellationToken::new();
         let options = venue_options(queue, None, &self.says("keep looking for"), &token);
-        let input = Confirm { payout: self.payout.clone(), slowly: true };
+        let input = Confirm { order: self.order.clone(), attempts, slowly: true };
         let mut looking = std::pin::pin!(ctx.execute_activity(VenueActivities::confirm, input, options));
         let mut answered = std::pin::pin!(answer(ctx));
         let confirmed = temporalio_sdk::workflows::select! {
@@ -293,8 +324,8 @@ fn answer<W: Payer>(ctx: &WorkflowContext<W>) -> impl FusedFuture<Output = Payou
 pub(crate) fn check_resolve<W: Payer>(workflow: &W, input: &RawInput) -> Result<(), String> {
     input.read(Resolution::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
     match workflow.shown().waiting_for {
-        Some(_) => Ok(()),
-        None => Err(format!("NotAllowed: {} is waiting for no operator", workflow.shown().operation)),
+        Some(_) if !workflow.desk_shown().awaits_approval => Ok(()),
+        _ => Err(format!("NotAllowed: {} is waiting for no operator", workflow.shown().operation)),
     }
 }
 
@@ -311,7 +342,7 @@ pub(crate) async fn resolve<W: Payer>(
         update(ctx, |progress| progress.waiting_for = None);
         return Ok(None);
     }
-    let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
+    let payout = order.as_ref();
     let summary = format!("resolve {} as {:?}, says {}", order.payout_id, resolution.verdict, resolution.operator);
     let token = WorkflowCancellationToken::new();
     let queue = venue_queue(ctx.task_queue(), &venue);
@@ -325,7 +356,7 @@ pub(crate) async fn resolve<W: Payer>(
     Ok(Some(receipt))
 }
 
-fn show_state<W: Tracked>(ctx: &WorkflowContext<W>, receipt: &PayoutReceipt) {
+pub(crate) fn show_state<W: Tracked>(ctx: &WorkflowContext<W>, receipt: &PayoutReceipt) {
     let state = receipt.state.name();
     ctx.upsert_search_attributes([
         search::VENUE.value_set(receipt.venue.clone()),

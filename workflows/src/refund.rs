@@ -1,5 +1,6 @@
 //! `Refund`: pays part of a user's balance back to the user.
 
+use backstop_activities::payouts::LedgerActivities;
 use backstop_domain::{
     InvalidInput, RefundRequest,
     payout::{PayoutOrder, PayoutReceipt},
@@ -9,9 +10,9 @@ use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
     input::{RawInput, refuse},
-    payout::{self, Desk, Payer, check_resolve, pay_out},
+    payout::{self, Desk, Payer, begin, carry, check_resolve},
     progress::{Progress, Tracked},
-    saga::update,
+    saga::{Saga, update},
     search,
 };
 
@@ -43,7 +44,10 @@ impl Refund {
             search::ASSET_ID.value_set(request.asset_id.to_string()),
         ]);
         update(ctx, |progress| progress.operation = format!("{}, {}", order.payout_id, order.in_words()));
-        pay_out(ctx, order, request.confirm_timeout).await
+        let mut saga = Saga::new(ctx);
+        let summary = format!("open payout {}: {}", order.payout_id, order.in_words());
+        let opened = begin(&mut saga, "open payout", &LedgerActivities::open, &order).run(&summary).await;
+        carry(saga, order, opened, request.confirm_timeout).await
     }
 
     /// How the refund stands, step by step.

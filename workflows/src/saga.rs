@@ -78,6 +78,11 @@ impl<W: Tracked> Saga<W> {
         Self { ctx: ctx.clone(), undos: Vec::new() }
     }
 
+    /// The workflow.
+    pub fn ctx(&self) -> &WorkflowContext<W> {
+        &self.ctx
+    }
+
     /// A step that runs `activity`, a ledger transition.
     pub fn step<A: ActivityDefinition>(
         &mut self,

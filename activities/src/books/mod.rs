@@ -1,13 +1,20 @@
 //! The books: typed calls of the SQL transition functions, one round trip and one commit each.
 
 mod error;
+mod fundings;
+mod orders;
+mod pauses;
 mod payouts;
+mod recovery;
+mod withdrawals;
 
 use std::time::Duration;
 
 use backstop_domain::Amount;
 pub use error::BooksError;
+pub use orders::{OrderRow, PlacedOrder};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
+pub use recovery::Unfinished;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use backstop_domain::{
-    PayoutId, Resolution, Verdict,
+    PayoutId, Refusal, RefusalKind, Resolution, Verdict,
     machine::{AttemptEvent, AttemptState, PayoutState},
     payout::{PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef},
 };
+use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -19,6 +20,10 @@ pub struct PayoutStanding {
     pub holder: String,
     /// The payout as it is now.
     pub receipt: PayoutReceipt,
+    /// How long its money has been away from the user, ms, if it ever was; only where the payout was read.
+    pub open_for_ms: Option<i64>,
+    /// The books' clock when it was read, ms since 1970; 0 after a transition.
+    pub now_ms: i64,
 }
 
 /// Leave to send once. The venue refuses the request after `signed_at_ms` plus the receive window.
@@ -50,7 +55,7 @@ pub struct AttemptRow {
 }
 
 #[derive(FromRow)]
-struct ReceiptRow {
+pub(super) struct ReceiptRow {
     applied: bool,
     payout_id: String,
     holder: String,
@@ -64,6 +69,7 @@ struct ReceiptRow {
     venue_reference: Option<String>,
     network_fee: Option<String>,
     tx_id: Option<String>,
+    decided_by: Option<String>,
 }
 
 impl TryFrom<ReceiptRow> for PayoutStanding {
@@ -75,6 +81,8 @@ impl TryFrom<ReceiptRow> for PayoutStanding {
         Ok(Self {
             applied: row.applied,
             holder: row.holder,
+            open_for_ms: None,
+            now_ms: 0,
             receipt: PayoutReceipt {
                 payout_id: PayoutId::from_books(row.payout_id),
                 state,
@@ -87,6 +95,7 @@ impl TryFrom<ReceiptRow> for PayoutStanding {
                 venue_reference: row.venue_reference,
                 tx_id: row.tx_id,
                 reason: row.reason,
+                decided_by: row.decided_by,
             },
         })
     }
@@ -98,10 +107,10 @@ fn client_id_of(payout_id: &PayoutId) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("backstop:payout:{payout_id}").as_bytes()).simple().to_string()
 }
 
-type ReceiptQuery<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, ReceiptRow, sqlx::postgres::PgArguments>;
+pub(super) type ReceiptQuery<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, ReceiptRow, sqlx::postgres::PgArguments>;
 
 impl Books {
-    async fn standing(&self, query: ReceiptQuery<'_>) -> Result<PayoutStanding, BooksError> {
+    pub(super) async fn standing(&self, query: ReceiptQuery<'_>) -> Result<PayoutStanding, BooksError> {
         query.fetch_one(self.pool()).await?.try_into()
     }
 
@@ -110,7 +119,7 @@ impl Books {
     /// # Errors
     /// Refused when the input can't work, funds are insufficient or frozen, or the id is taken, held or ended.
     pub async fn payout_open(&self, order: &PayoutOrder) -> Result<PayoutStanding, BooksError> {
-        let sql = "SELECT * FROM payout_open($1, $2, $3, $4, $5, $6, $7, $8::numeric, $9, $10, $11)";
+        let sql = "SELECT * FROM payout_open($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13)";
         self.standing(bind_order(sqlx::query_as(sql), order)).await
     }
 
@@ -119,7 +128,7 @@ impl Books {
     /// # Errors
     /// `TooLate` past the pivot; refused when the id has other content or another holder.
     pub async fn payout_abandon(&self, order: &PayoutOrder, reason: &str) -> Result<PayoutStanding, BooksError> {
-        let sql = "SELECT * FROM payout_abandon($1, $2, $3, $4, $5, $6, $7, $8::numeric, $9, $10, $11, $12)";
+        let sql = "SELECT * FROM payout_abandon($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13, $14)";
         self.standing(bind_order(sqlx::query_as(sql), order).bind(reason)).await
     }
 
@@ -222,10 +231,29 @@ impl Books {
     /// Reads a payout as it is.
     ///
     /// # Errors
-    /// When there is none, or the books can't be reached.
+    /// `NotFound` when there is none; or when the books can't be reached.
     pub async fn payout(&self, payout_id: &PayoutId) -> Result<PayoutStanding, BooksError> {
-        let query = sqlx::query_as("SELECT (receipt(p, false)).* FROM payouts AS p WHERE payout_id = $1");
-        self.standing(query.bind(payout_id.as_str())).await
+        #[derive(FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            receipt: ReceiptRow,
+            open_for_ms: Option<i64>,
+            now_ms: i64,
+        }
+        let query = sqlx::query_as(
+            "SELECT (receipt(p, false)).*, floor(extract(epoch FROM clock_timestamp() - opened_at) * 1000)::bigint AS open_for_ms,
+                    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
+               FROM payouts AS p WHERE payout_id = $1",
+        );
+        let row: Option<Row> = query.bind(payout_id.as_str()).fetch_optional(self.pool()).await?;
+        let Some(Row { receipt, open_for_ms, now_ms }) = row else {
+            return Err(BooksError::Refused(Box::new(Refusal {
+                kind: RefusalKind::NotFound,
+                message: format!("there is no payout {payout_id}"),
+                detail: json!({"subject": payout_id}),
+            })));
+        };
+        Ok(PayoutStanding { open_for_ms, now_ms, ..receipt.try_into()? })
     }
 
     /// Reads every attempt of a payout, oldest first.
@@ -252,15 +280,17 @@ impl Books {
     }
 }
 
-fn bind_order<'q>(query: ReceiptQuery<'q>, order: &'q PayoutOrder) -> ReceiptQuery<'q> {
+pub(super) fn bind_order<'q>(query: ReceiptQuery<'q>, order: &'q PayoutOrder) -> ReceiptQuery<'q> {
     let destination = &order.destination;
     query
         .bind(order.payout_id.as_str())
         .bind(order.kind.name())
         .bind(&order.holder)
         .bind(order.content())
+        .bind(&order.input)
         .bind(client_id_of(&order.payout_id))
         .bind(order.user_id.as_str())
+        .bind(order.requested_by.as_ref().map(backstop_domain::BusinessId::as_str))
         .bind(order.asset_id.as_str())
         .bind(order.amount.to_string())
         .bind(destination.network.as_str())
@@ -268,6 +298,6 @@ fn bind_order<'q>(query: ReceiptQuery<'q>, order: &'q PayoutOrder) -> ReceiptQue
         .bind(destination.tag.as_ref().map(backstop_domain::BusinessId::as_str))
 }
 
-fn millis(duration: Duration) -> i32 {
+pub(super) fn millis(duration: Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }

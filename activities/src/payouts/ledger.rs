@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use backstop_domain::payout::{PayoutOrder, PayoutReceipt};
+use backstop_domain::payout::{PayoutOrder, PayoutReceipt, PayoutRef};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{Abandon, Escalate, Return, Settle};
+use super::{Abandon, Decide, Escalate, Return, Settle};
 use crate::{books::Books, failure::Failure};
 
 /// Transitions of the books. All idempotent: made again, they answer with what is.
@@ -62,5 +62,42 @@ impl LedgerActivities {
         input: Escalate,
     ) -> Result<PayoutReceipt, ActivityError> {
         Ok(self.books.payout_escalate(&input.payout, &input.evidence).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// Writes a withdrawal down, nothing debited yet.
+    #[activity(name = "withdrawal_request")]
+    pub async fn request(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        order: PayoutOrder,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.withdrawal_request(&order).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// Takes a second person's word down.
+    #[activity(name = "withdrawal_decide")]
+    pub async fn decide(self: Arc<Self>, _ctx: ActivityContext, input: Decide) -> Result<PayoutReceipt, ActivityError> {
+        let decided = self.books.withdrawal_decide(&input.payout, input.approve, &input.decision).await;
+        Ok(decided.map_err(Failure::from)?.receipt)
+    }
+
+    /// Ends a withdrawal that nobody decided on in time.
+    #[activity(name = "withdrawal_expire")]
+    pub async fn expire(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        payout: PayoutRef,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.withdrawal_expire(&payout).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// user available → in transit, for a withdrawal that may go.
+    #[activity(name = "withdrawal_claim")]
+    pub async fn claim(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        payout: PayoutRef,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        Ok(self.books.withdrawal_claim(&payout).await.map_err(Failure::from)?.receipt)
     }
 }

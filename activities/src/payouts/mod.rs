@@ -4,7 +4,7 @@ mod ledger;
 mod venue;
 
 use backstop_domain::{
-    Resolution,
+    Decision, Resolution,
     payout::{PaidRecord, PayoutOrder, PayoutRef},
 };
 pub use ledger::LedgerActivities;
@@ -53,9 +53,22 @@ pub struct Escalate {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Confirm {
     /// Which payout.
-    pub payout: PayoutRef,
+    pub order: PayoutOrder,
+    /// How many attempts the workflow knows of. Books that know of fewer have lost some.
+    pub attempts: u32,
     /// At the pace of a payout that an operator has been called for.
     pub slowly: bool,
+}
+
+/// The input of `withdrawal_decide`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Decide {
+    /// Which withdrawal.
+    pub payout: PayoutRef,
+    /// Approved, or rejected.
+    pub approve: bool,
+    /// Whose word it is.
+    pub decision: Decision,
 }
 
 /// The input of `venue_resolve`.

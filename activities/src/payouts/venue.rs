@@ -2,8 +2,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use backstop_domain::{
     Refusal, RefusalKind, Verdict,
-    machine::{AttemptEvent, AttemptState},
-    payout::{Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
+    machine::{AttemptEvent, AttemptState, PayoutState},
+    payout::{Answer, Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
 };
 use serde_json::json;
 use temporalio_macros::activities;
@@ -45,6 +45,8 @@ const POLL_FIRST: Duration = Duration::from_millis(250);
 /// How much less often a payout is looked up once an operator has been called.
 const SLOWER: u32 = 6;
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
+/// A payout that was opened this recently, by the workflow that sends it, can't have been sent before.
+const FRESH_MS: i64 = 2_000;
 /// The venue stamps its record with its own clock and whole seconds: look a little further on both sides.
 const RECORD_MARGIN_MS: i64 = 60_000;
 
@@ -54,14 +56,15 @@ impl VenueActivities {
     /// may have been sent is an answer.
     #[activity(name = "venue_submit")]
     pub async fn submit(self: Arc<Self>, ctx: ActivityContext, order: PayoutOrder) -> Result<Submitted, ActivityError> {
-        beating(&ctx, RESEND_MAX, self.send_once(&order)).await
+        let again = ctx.info().attempt > 1;
+        beating(&ctx, RESEND_MAX, self.send_once(&order, again)).await
     }
 
     /// Looks a payout up in the venue's record until it says something final; "not yet" fails, and is tried again.
     #[activity(name = "venue_confirm")]
     pub async fn confirm(self: Arc<Self>, ctx: ActivityContext, input: Confirm) -> Result<Confirmed, ActivityError> {
         let longest = if input.slowly { self.patience.poll_max * SLOWER } else { self.patience.poll_max };
-        beating(&ctx, longest, self.look_up(&input.payout)).await
+        beating(&ctx, longest, self.look_up(&input)).await
     }
 
     /// Ends a payout on an operator's word, unless the venue's record contradicts it.
@@ -76,16 +79,19 @@ impl VenueActivities {
 }
 
 impl VenueActivities {
-    async fn send_once(&self, order: &PayoutOrder) -> Result<Submitted, Failure> {
-        let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
+    async fn send_once(&self, order: &PayoutOrder, again: bool) -> Result<Submitted, Failure> {
+        let payout = order.as_ref();
+        if let Some(found) = self.sent_before_the_books_remember(order, again).await? {
+            return Ok(found);
+        }
         let permit = self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await;
         let permit = match permit {
             Ok(permit) => permit,
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {
-                return Ok(Submitted::Unknown { reason: refusal.message });
+                return Ok(of_refusal(&refusal, |reason| Answer::Unknown { reason }));
             }
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Rejected => {
-                return Ok(Submitted::Rejected { reason: refusal.message });
+                return Ok(of_refusal(&refusal, |reason| Answer::Rejected { reason }));
             }
             // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Frozen => {
@@ -107,14 +113,51 @@ impl VenueActivities {
         failpoint::pass("venue_submit.sent").await;
         tracing::info!(payout = %order.payout_id, attempt = permit.attempt, ?outcome, "sent");
         self.record(&payout, permit.attempt, &outcome).await?;
-        match outcome {
-            SendOutcome::Done(venue_reference) => Ok(Submitted::Accepted { venue_reference }),
-            SendOutcome::Rejected(reason) => Ok(Submitted::Rejected { reason }),
-            SendOutcome::Unknown(reason) => Ok(Submitted::Unknown { reason }),
+        let outcome = match outcome {
+            SendOutcome::Done(venue_reference) => Answer::Accepted { venue_reference },
+            SendOutcome::Rejected(reason) => Answer::Rejected { reason },
+            SendOutcome::Unknown(reason) => Answer::Unknown { reason },
             SendOutcome::NotSent { reason, after } => {
-                Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
+                return Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after });
             }
+        };
+        Ok(Submitted { attempt: permit.attempt.unsigned_abs(), outcome })
+    }
+
+    /// Books that were restored from a backup may have forgotten a send. Where this can be so, because the payout has
+    /// been open for a while, or this is not the first execution, and no attempt is on record, the venue is asked before
+    /// anything is sent. What it knows is taken down again, to be looked up like any unknown send.
+    async fn sent_before_the_books_remember(
+        &self,
+        order: &PayoutOrder,
+        again: bool,
+    ) -> Result<Option<Submitted>, Failure> {
+        let standing = match self.books.payout(&order.payout_id).await {
+            Ok(standing) => standing,
+            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::NotFound => {
+                self.restore(order, 0).await?;
+                self.books.payout(&order.payout_id).await?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let fresh = standing.open_for_ms.is_some_and(|age| age < FRESH_MS);
+        if standing.receipt.state != PayoutState::Opened || (fresh && !again) {
+            return Ok(None);
         }
+        let now = standing.now_ms;
+        let since = now - standing.open_for_ms.unwrap_or_default() - RECORD_MARGIN_MS;
+        let found = self.venue.withdrawals(&standing.receipt.client_id, since, now + RECORD_MARGIN_MS, now).await;
+        let Some(record) = found.map_err(unreadable)?.into_iter().next() else { return Ok(None) };
+        self.restore(order, 1).await?;
+        let reason = format!("the venue has withdrawal {}, of which the books have lost the attempt", record.id);
+        Ok(Some(Submitted { attempt: 1, outcome: Answer::Unknown { reason } }))
+    }
+
+    async fn restore(&self, order: &PayoutOrder, attempts: u32) -> Result<(), BooksError> {
+        tracing::warn!(payout = %order.payout_id, attempts, "the books have lost what the workflow knows; restoring it");
+        let patience = &self.patience;
+        self.books.payout_restore(order, attempts, patience.receive_window, patience.visibility).await?;
+        Ok(())
     }
 
     /// Should this fail, the attempt stays pending: the next execution finds it in doubt and looks it up.
@@ -128,12 +171,17 @@ impl VenueActivities {
         self.books.payout_attempt_outcome(payout, attempt, event, detail, reference).await
     }
 
-    async fn look_up(&self, payout: &PayoutRef) -> Result<Confirmed, Failure> {
+    async fn look_up(&self, input: &Confirm) -> Result<Confirmed, Failure> {
+        let payout = &input.order.as_ref();
+        let mut attempts = self.books.payout_attempts(&payout.payout_id).await?;
+        if attempts.len() < input.attempts as usize {
+            self.restore(&input.order, input.attempts).await?;
+            attempts = self.books.payout_attempts(&payout.payout_id).await?;
+        }
         let receipt = self.books.payout(&payout.payout_id).await?.receipt;
         if receipt.state.is_final() {
             return Ok(Confirmed::Over(Box::new(receipt)));
         }
-        let attempts = self.books.payout_attempts(&payout.payout_id).await?;
         let live: Vec<&AttemptRow> = attempts.iter().filter(|attempt| attempt.state.is_live()).collect();
         let Some(now_ms) = live.first().map(|attempt| attempt.now_ms) else { return Ok(Confirmed::Absent) };
         let void_after_ms = live.iter().map(|attempt| attempt.void_after_ms).max().unwrap_or(now_ms);
@@ -176,11 +224,7 @@ impl VenueActivities {
         let now = attempts.iter().map(|attempt| attempt.now_ms).max();
         let (Some(first), Some(last), Some(now)) = (first, last, now) else { return Ok(Vec::new()) };
         let found = self.venue.withdrawals(client_id, first - RECORD_MARGIN_MS, last + RECORD_MARGIN_MS, now).await;
-        found.map_err(|LookupFailed { reason, after }| Failure::Again {
-            kind: "LookupFailed",
-            message: format!("the venue's history could not be read: {reason}"),
-            after,
-        })
+        found.map_err(unreadable)
     }
 
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
@@ -211,6 +255,17 @@ impl VenueActivities {
         };
         Ok(standing.receipt)
     }
+}
+
+fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+    let message = format!("the venue's history could not be read: {reason}");
+    Failure::Again { kind: "LookupFailed", message, after }
+}
+
+/// What the books have on record of an earlier attempt, which they name.
+fn of_refusal(refusal: &Refusal, answer: impl FnOnce(String) -> Answer) -> Submitted {
+    let attempt = refusal.detail["attempt"].as_u64().and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1);
+    Submitted { attempt, outcome: answer(refusal.message.clone()) }
 }
 
 fn paid_record(record: &WithdrawalRecord) -> PaidRecord {

@@ -46,7 +46,9 @@ pub(crate) fn order(payout: &str, amount: &str) -> PayoutOrder {
         asset_id: id("BTC"),
         amount: amount.parse().unwrap(),
         destination: Destination { network: id("BTC"), address: id(ADDRESS), tag: None },
-        reason: id("order cancelled"),
+        reason: Some(id("order cancelled")),
+        requested_by: None,
+        input: Value::Null,
     }
 }
 

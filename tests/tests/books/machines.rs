@@ -73,7 +73,8 @@ async fn fire(desk: &Desk, order: &PayoutOrder, event: PayoutEvent) -> Answer {
         }
         PayoutEvent::Return => desk.books.payout_return(&payout, "rejected", None).await,
         PayoutEvent::Escalate => desk.books.payout_escalate(&payout, "no answer").await,
-        PayoutEvent::Attempt => match desk.books.payout_attempt(&payout, SHORT, LONG).await {
+        event if !of_refunds(event) => unreachable!("{event:?} is of withdrawals"),
+        _ => match desk.books.payout_attempt(&payout, SHORT, LONG).await {
             Ok(_) => return Answer::Applied(desk.standing(order).await.receipt.state.name().to_owned()),
             Err(error) => Err(error),
         },
@@ -100,14 +101,22 @@ async fn bring(desk: &Desk, order: &PayoutOrder, state: PayoutState) {
             };
             assert_eq!(fire(desk, order, event).await, Answer::Applied(state.name().into()));
         }
+        state => unreachable!("{state:?} is of withdrawals"),
     }
+}
+
+fn of_refunds(event: PayoutEvent) -> bool {
+    use PayoutEvent as E;
+    !matches!(event, E::Request | E::RequestApproval | E::Approve | E::Reject | E::Expire)
 }
 
 #[tokio::test]
 async fn a_payout_does_on_every_event_in_every_state_what_its_table_says() {
     let mut desk = Desk::open().await;
-    for state in PayoutState::ALL {
-        for event in PayoutEvent::ALL {
+    use PayoutState as S;
+    let of_withdrawals = [S::AwaitingApproval, S::Queued, S::Rejected, S::Expired];
+    for state in PayoutState::ALL.iter().filter(|state| !of_withdrawals.contains(state)) {
+        for event in PayoutEvent::ALL.iter().filter(|event| of_refunds(**event)) {
             let case = format!("{}-{}", state.name(), event.name());
             let order = order(&case, "0.01");
             bring(&desk, &order, *state).await;

@@ -16,7 +16,7 @@ fn other_contents() -> Vec<(&'static str, Change)> {
         ("destination.network", |order| order.destination.network = id("ETH")),
         ("destination.address", |order| order.destination.address = id("1BoatSLRHtKNngkdXEeobR76b53LETtpyT")),
         ("destination.tag", |order| order.destination.tag = Some(id("17"))),
-        ("reason", |order| order.reason = id("goodwill")),
+        ("reason", |order| order.reason = Some(id("goodwill"))),
     ]
 }
 

@@ -17,7 +17,12 @@ GRANT SELECT ON ALL TABLES IN SCHEMA backstop TO backstop_worker;
 GRANT EXECUTE ON FUNCTION
     payout_open, payout_abandon, payout_attempt, payout_attempt_outcome, payout_attempts_vanish, payout_settle,
     payout_return, payout_escalate, payout_resolve, deposit_credit, reservation_open, reservation_release,
-    adjustment_post, account_freeze, account_unfreeze, find
+    adjustment_post, account_freeze, account_unfreeze, find,
+    withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
+    deposit_observe, funding_open, funding_expire, funding_status,
+    strategy_start, strategy_stop, strategy_open_ends,
+    order_open, order_abandon, order_attempt, order_place, order_void, fill_book, order_end,
+    pause_open, pause_drained, pause_end, watermark_set, payout_restore
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
 GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;
@@ -31,7 +36,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
-                                'findings', 'accounts', 'transitions'] LOOP
+                                'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
+                                'deposit_routes', 'strategies', 'orders', 'fills', 'pauses'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

@@ -1,0 +1,60 @@
+use backstop_domain::{FundRequest, FundingStatus};
+use serde_json::{Value, json};
+
+use super::{Books, BooksError};
+
+fn read(status: Value) -> Result<FundingStatus, BooksError> {
+    serde_json::from_value(status).map_err(|error| BooksError::Unreadable(format!("order: {error}")))
+}
+
+impl Books {
+    /// Begins to wait for an order's payments.
+    ///
+    /// # Errors
+    /// Refused when the input can't work, or the id or the tag is taken or held.
+    pub async fn funding_open(&self, request: &FundRequest, holder: &str) -> Result<FundingStatus, BooksError> {
+        let needs = request.needs.iter().map(|need| json!({"field": need.field, "asset": need.asset, "amount": need.amount}));
+        let query = sqlx::query_scalar("SELECT funding_open($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+        let query = query.bind(request.order_id.as_str()).bind(holder).bind(request.content()).bind(&request.input);
+        let query = query.bind(request.user_id.as_str()).bind(request.venue.as_str()).bind(request.deposit_tag.as_str());
+        let query = query.bind(needs.collect::<Value>()).bind(json!(request.refund_destination));
+        let seconds = i32::try_from(request.payment_timeout.as_secs()).unwrap_or(i32::MAX);
+        read(query.bind(seconds).fetch_one(self.pool()).await?)
+    }
+
+    /// Reads an order as it is.
+    ///
+    /// # Errors
+    /// When the books can't be reached, or know of no such order.
+    pub async fn funding_status(&self, order_id: &str) -> Result<FundingStatus, BooksError> {
+        let query = sqlx::query_scalar("SELECT funding_status($1)");
+        read(query.bind(order_id).fetch_one(self.pool()).await?)
+    }
+
+    /// Ends the waiting: what was reserved goes back. An order that is funded stays so.
+    ///
+    /// # Errors
+    /// Refused when another workflow holds it, or there is no such order.
+    pub async fn funding_expire(&self, order_id: &str, holder: &str, reason: &str) -> Result<FundingStatus, BooksError> {
+        let query = sqlx::query_scalar("SELECT funding_expire($1, $2, $3)");
+        read(query.bind(order_id).bind(holder).bind(reason).fetch_one(self.pool()).await?)
+    }
+
+    /// Takes down what the venue's record says of a deposit, once. Returns whether it was new.
+    ///
+    /// # Errors
+    /// `Conflict` when the record once said something else; `InvalidInput` for an asset that nobody knows.
+    pub async fn deposit_observe(
+        &self,
+        venue: &str,
+        deposit_id: &str,
+        asset: &str,
+        network: &str,
+        amount: &str,
+        tag: Option<&str>,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT deposit_observe($1, $2, $3, $4, $5::numeric, $6)");
+        let query = query.bind(venue).bind(deposit_id).bind(asset).bind(network).bind(amount).bind(tag);
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+}

@@ -1,0 +1,133 @@
+use std::time::Duration;
+
+use sqlx::FromRow;
+
+use super::{Books, BooksError, payouts::millis};
+
+/// An order that may be at the venue.
+#[derive(Debug, FromRow)]
+pub struct OrderRow {
+    /// Our id of it, the client order id too.
+    pub order_id: String,
+    /// What is traded.
+    pub base: String,
+    /// What it is paid in.
+    pub quote: String,
+    /// `opened`, `attempted` or `placed`.
+    pub state: String,
+    /// When it was signed, ms since 1970, once it was attempted.
+    pub signed_at_ms: Option<i64>,
+    /// The venue's id of it, once known.
+    pub venue_order_id: Option<String>,
+    /// The books' clock when this was read, ms since 1970.
+    pub now_ms: i64,
+}
+
+/// What an order asks for.
+#[derive(Clone, Debug)]
+pub struct PlacedOrder<'a> {
+    /// Our id of it.
+    pub order_id: &'a str,
+    /// The workflow that carries it.
+    pub holder: &'a str,
+    /// In which strategy's name.
+    pub strategy_key: &'a str,
+    /// `buy` or `sell`.
+    pub side: &'a str,
+    /// Quote per base.
+    pub price: &'a str,
+    /// How much base.
+    pub quantity: &'a str,
+}
+
+impl Books {
+    /// Sets aside what an order may take. Returns whether this call did.
+    ///
+    /// # Errors
+    /// Refused when the strategy does not run, funds are insufficient or frozen, or the id is taken or held.
+    pub async fn order_open(&self, order: &PlacedOrder<'_>) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_open($1, $2, $3, $4, $5::numeric, $6::numeric)");
+        let query = query.bind(order.order_id).bind(order.holder).bind(order.strategy_key);
+        Ok(query.bind(order.side).bind(order.price).bind(order.quantity).fetch_one(self.pool()).await?)
+    }
+
+    /// Records the one attempt and gives the timestamp to sign.
+    ///
+    /// # Errors
+    /// `InDoubt` when it was attempted before; `NotAllowed` when the strategy does not run any more.
+    pub async fn order_attempt(
+        &self,
+        order_id: &str,
+        holder: &str,
+        receive_window: Duration,
+        visibility: Duration,
+    ) -> Result<i64, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_attempt($1, $2, $3, $4)").bind(order_id).bind(holder);
+        Ok(query.bind(millis(receive_window)).bind(millis(visibility)).fetch_one(self.pool()).await?)
+    }
+
+    /// Records that the venue has it.
+    ///
+    /// # Errors
+    /// When the books can't be reached, or know of no such order.
+    pub async fn order_place(&self, order_id: &str, venue_order_id: &str) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_place($1, $2)").bind(order_id).bind(venue_order_id);
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+
+    /// Records that the venue has refused it, or that a complete lookup which began at `looked_at_ms` by the books' clock
+    /// found nothing. Returns whether it is void now.
+    ///
+    /// # Errors
+    /// When the books can't be reached, or know of no such order.
+    pub async fn order_void(
+        &self,
+        order_id: &str,
+        looked_at_ms: i64,
+        rejected: bool,
+        detail: &str,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_void($1, $2, $3, $4)").bind(order_id).bind(looked_at_ms);
+        Ok(query.bind(rejected).bind(detail).fetch_one(self.pool()).await?)
+    }
+
+    /// Books a fill by the venue's trade id, once. Returns whether this call did. Amounts are decimal strings.
+    ///
+    /// # Errors
+    /// When the books can't be reached, or know of no such order.
+    pub async fn fill_book(
+        &self,
+        order_id: &str,
+        trade_id: &str,
+        legs: (&str, &str),
+        fee: (&str, &str),
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT fill_book($1, $2, $3::numeric, $4::numeric, $5::numeric, $6)");
+        let query = query.bind(order_id).bind(trade_id).bind(legs.0).bind(legs.1).bind(fee.0).bind(fee.1);
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+
+    /// Ends an order of which the venue executed that much, and releases what is left. Returns whether this call did.
+    ///
+    /// # Errors
+    /// `NotAllowed` while not every executed unit is booked.
+    pub async fn order_end(&self, order_id: &str, executed: &str, detail: &str) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_end($1, $2::numeric, $3)").bind(order_id).bind(executed);
+        Ok(query.bind(detail).fetch_one(self.pool()).await?)
+    }
+
+    /// The orders of a strategy that are not over, oldest first.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn live_orders(&self, strategy_key: &str) -> Result<Vec<OrderRow>, BooksError> {
+        let query = sqlx::query_as(
+            "SELECT order_id, base, quote, state, (extract(epoch FROM signed_at) * 1000)::bigint AS signed_at_ms,
+                    venue_order_id, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
+               FROM orders
+              WHERE strategy_key = $1 AND state IN ('opened', 'attempted', 'placed')
+              ORDER BY changed_at, order_id",
+        );
+        Ok(query.bind(strategy_key).fetch_all(self.pool()).await?)
+    }
+}

@@ -1,0 +1,96 @@
+-- Strategies: who trades what where, and whether it runs. Stopping one takes its row lock, which everything that would
+-- send an order in its name shares: once a stop is committed, nothing more is sent.
+
+SET LOCAL search_path = backstop, public;
+
+INSERT INTO transitions (machine, state, event, next) VALUES
+    ('strategy', 'absent', 'start', 'running'),
+    ('strategy', 'running', 'stop', 'stopped'),
+    ('strategy', 'stopped', 'start', 'running');
+
+CREATE TABLE strategies (
+    strategy_key text PRIMARY KEY,
+    owner        text NOT NULL CHECK (owner <> '' AND owner NOT LIKE '~%'),
+    venue        text NOT NULL CHECK (venue ~ '^[a-z0-9_-]{1,32}$'),
+    base         text NOT NULL REFERENCES assets,
+    quote        text NOT NULL REFERENCES assets CHECK (quote <> base),
+    parameters   jsonb NOT NULL,
+    status       text NOT NULL CHECK (status IN ('running', 'stopped')),
+    changed_by   text NOT NULL CHECK (changed_by <> ''),
+    reason       text,
+    version      bigint NOT NULL DEFAULT 1,
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE FUNCTION lock_strategy(p_key text) RETURNS strategies
+LANGUAGE plpgsql AS $$
+DECLARE
+    s strategies;
+BEGIN
+    SELECT * INTO s FROM strategies WHERE strategy_key = p_key FOR NO KEY UPDATE;
+    IF s.strategy_key IS NULL THEN
+        PERFORM refuse('BS008', format('there is no strategy %s', p_key),
+                       jsonb_build_object('field', 'strategy_key', 'subject', p_key));
+    END IF;
+    RETURN s;
+END $$;
+
+CREATE FUNCTION move_strategy(s strategies, p_event text, p_by text, p_reason text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_status text := next_state('strategy', s.strategy_key, s.status, p_event);
+BEGIN
+    UPDATE strategies
+       SET status = v_status, changed_by = p_by, reason = p_reason, version = version + 1, changed_at = clock_timestamp()
+     WHERE strategy_key = s.strategy_key;
+    PERFORM emit('strategy/' || s.strategy_key, 'strategy.' || v_status,
+                 jsonb_build_object('strategy_key', s.strategy_key, 'by', p_by, 'reason', p_reason));
+END $$;
+
+-- start: makes the strategy, or runs one that was stopped. Not while somebody is taking its money out.
+CREATE FUNCTION strategy_start(
+    p_key text, p_owner text, p_venue text, p_base text, p_quote text, p_parameters jsonb, p_by text
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    s       strategies;
+    v_pause text;
+BEGIN
+    INSERT INTO strategies (strategy_key, owner, venue, base, quote, parameters, status, changed_by)
+    VALUES (p_key, p_owner, p_venue, p_base, p_quote, p_parameters, next_state('strategy', p_key, 'absent', 'start'), p_by)
+    ON CONFLICT DO NOTHING RETURNING * INTO s;
+    IF s.strategy_key IS NOT NULL THEN
+        PERFORM emit('strategy/' || p_key, 'strategy.running', jsonb_build_object('strategy_key', p_key, 'by', p_by));
+        RETURN true;
+    END IF;
+    s := lock_strategy(p_key);
+    PERFORM refuse_other_content('strategy ' || p_key,
+        jsonb_build_object('user_id', s.owner, 'venue', s.venue, 'base', s.base, 'quote', s.quote),
+        jsonb_build_object('user_id', p_owner, 'venue', p_venue, 'base', p_base, 'quote', p_quote));
+    IF s.status = 'running' THEN
+        RETURN false;
+    END IF;
+    SELECT operation_id INTO v_pause FROM pauses WHERE strategy_key = p_key AND state IN ('draining', 'withdrawing') LIMIT 1;
+    IF v_pause IS NOT NULL THEN
+        PERFORM refuse('BS009', format('strategy %s is being withdrawn from by %s', p_key, v_pause),
+                       jsonb_build_object('subject', p_key, 'state', s.status, 'event', 'start', 'operation_id', v_pause));
+    END IF;
+    UPDATE strategies SET parameters = p_parameters WHERE strategy_key = p_key;
+    PERFORM move_strategy(s, 'start', p_by, NULL);
+    RETURN true;
+END $$;
+
+-- stop: nothing more is sent in its name. Returns whether this call stopped it.
+CREATE FUNCTION strategy_stop(p_key text, p_by text, p_reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    s strategies := lock_strategy(p_key);
+BEGIN
+    IF s.status = 'stopped' THEN
+        RETURN false;
+    END IF;
+    PERFORM move_strategy(s, 'stop', p_by, p_reason);
+    RETURN true;
+END $$;
+
+CREATE TRIGGER strategies_stay BEFORE DELETE ON strategies FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

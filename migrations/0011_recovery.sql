@@ -1,0 +1,85 @@
+-- What brings the books and the workflows back together when one of them has lost something.
+
+SET LOCAL search_path = backstop, public;
+
+-- How far a watcher has read, ms since 1970.
+CREATE TABLE watermarks (
+    name text PRIMARY KEY,
+    at_ms bigint NOT NULL
+);
+
+CREATE FUNCTION watermark_set(p_name text, p_at_ms bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+    INSERT INTO watermarks (name, at_ms) VALUES (p_name, p_at_ms)
+    ON CONFLICT (name) DO UPDATE SET at_ms = greatest(watermarks.at_ms, excluded.at_ms);
+$$;
+
+-- Every operation that is not over, with the workflow that has to be there for it and what that was started with.
+CREATE VIEW unfinished AS
+    SELECT holder, CASE kind WHEN 'refund' THEN 'Refund' ELSE 'Withdraw' END AS workflow, input, changed_at
+      FROM payouts WHERE state IN ('awaiting_approval', 'queued', 'opened', 'attempted', 'needs_operator')
+    UNION ALL
+    SELECT holder, 'PauseAndWithdraw', input, changed_at
+      FROM pauses WHERE state IN ('draining', 'withdrawing')
+    UNION ALL
+    SELECT holder, 'FundOrder', input, changed_at
+      FROM fundings WHERE state = 'awaiting'
+    UNION ALL
+    (SELECT DISTINCT ON (f.order_id) f.holder, 'FundOrder', f.input, x.changed_at
+      FROM funding_parts AS x
+      JOIN fundings AS f ON f.order_id = x.order_id AND f.state <> 'awaiting'
+     WHERE x.state = 'refunding'
+       AND NOT EXISTS (SELECT FROM payouts AS p WHERE p.payout_id = 'refund/' || x.reservation_id)
+     ORDER BY f.order_id, x.changed_at);
+
+-- Restored from a backup, the books may have lost what a workflow knows to have happened: that a payout was opened, and
+-- how often it was attempted. It is taken down again, as a fact, and a critical finding says so. What the venue made of
+-- the attempts, its record has to tell: their time begins anew, so that nothing is given up too early.
+CREATE FUNCTION payout_restore(
+    p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_input jsonb, p_client_id text, p_owner text,
+    p_requested_by text, p_asset text, p_amount numeric, p_network text, p_address text, p_tag text,
+    p_attempts int, p_recv_window_ms int, p_visibility_ms int
+) RETURNS payout_receipt
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    p       payouts;
+    v_lost  text;
+    v_known int;
+    moment  timestamptz := clock_timestamp();
+BEGIN
+    INSERT INTO payouts (payout_id, kind, holder, content, input, owner, requested_by, asset, amount, network, address,
+                         tag, venue, client_id, account, state, in_transit)
+    VALUES (p_payout_id, p_kind, p_holder, p_content, p_input, p_owner, p_requested_by, p_asset, p_amount, p_network,
+            p_address, p_tag, refuse_bad_destination(p_asset, p_network, p_address, p_tag), p_client_id,
+            account_of(p_owner, p_asset), 'queued', 0)
+    ON CONFLICT DO NOTHING;
+    v_lost := CASE WHEN FOUND THEN 'the payout' END;
+    p := lock_payout(p_payout_id);
+    PERFORM refuse_other_content(p.payout_id, p.content, p_content);
+    PERFORM refuse_other_holder(p, p_holder);
+    IF p.state IN ('awaiting_approval', 'queued') THEN
+        v_lost := coalesce(v_lost, 'its opening');
+        p.state := 'queued';
+        PERFORM release_for_refund(p_payout_id, p_content);
+        PERFORM post(p_payout_id || '/open', 1, 'payout_open', p.account, NULL, -p.amount, 0, p.amount);
+        p.opened_at := moment;
+        p := move_payout(p, 'open');
+    END IF;
+    SELECT count(*) INTO v_known FROM payout_attempts WHERE payout_id = p_payout_id;
+    IF p.state IN ('opened', 'attempted', 'needs_operator') AND v_known < p_attempts THEN
+        v_lost := coalesce(v_lost, 'attempts');
+        INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after, outcome, detail)
+        SELECT p_payout_id, n, moment, moment + p_recv_window_ms * interval '1 ms',
+               moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms',
+               CASE WHEN n = p_attempts THEN 'unknown' ELSE 'not_sent' END, 'lost by the books, known to the workflow'
+          FROM generate_series(v_known + 1, p_attempts) AS n;
+        IF p.state = 'opened' THEN
+            p := move_payout(p, 'attempt');
+        END IF;
+    END IF;
+    IF v_lost IS NOT NULL THEN
+        PERFORM find('books_lost_payout', p_payout_id, 'critical', jsonb_build_object('lost', v_lost, 'holder', p_holder,
+            'user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text));
+    END IF;
+    RETURN receipt(p, v_lost IS NOT NULL);
+END $$;

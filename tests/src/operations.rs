@@ -1,0 +1,134 @@
+//! Starting, asking and ending any workflow by its name, as people do.
+
+use backstop_workflows::{Progress, RawInput};
+use serde_json::{Value, json};
+use temporalio_client::{
+    UntypedQuery, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions,
+    WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    errors::WorkflowGetResultError,
+};
+use temporalio_common::{
+    data_converters::{PayloadConverter, RawValue},
+    error::IncomingError,
+};
+use uuid::Uuid;
+
+use crate::world::{DEADLINE, FUNDS, World};
+
+/// The address that every user here may withdraw bitcoin to.
+pub const ADDRESS: &str = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq";
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    /// With a result.
+    Result(Value),
+    /// Failed, with this type and message.
+    Failed(String, String),
+    /// Cancelled.
+    Cancelled,
+    /// Terminated.
+    Terminated,
+}
+
+impl End {
+    /// The result's state, the failure's type, or how it ended otherwise.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Result(result) => result["state"].as_str().unwrap_or("result"),
+            Self::Failed(kind, _) => kind,
+            Self::Cancelled => "cancelled",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
+fn raw(value: Value) -> RawValue {
+    RawValue::from_value(&RawInput::of(value), &PayloadConverter::default())
+}
+
+fn value(raw: RawValue) -> Value {
+    raw.payloads.first().map_or(Value::Null, |payload| serde_json::from_slice(&payload.data).unwrap_or_default())
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+impl World {
+    /// A user of its own with one bitcoin, who may withdraw to [`ADDRESS`].
+    pub async fn user(&self) -> String {
+        let id = Uuid::now_v7();
+        let user = format!("u-{id}");
+        let mut owner = self.database.owner().await;
+        let deposit = sqlx::query("SELECT deposit_credit('binance', $1, $2, 'BTC', $3::numeric)");
+        deposit.bind(id.to_string()).bind(&user).bind(FUNDS).execute(&mut owner).await.unwrap();
+        let allow = sqlx::query("SELECT destination_allow($1, 'BTC', 'BTC', $2, NULL, 'olga', 'ticket 1')");
+        allow.bind(&user).bind(ADDRESS).execute(&mut owner).await.unwrap();
+        user
+    }
+
+    /// A withdrawal of a user of its own, with an id of its own. From half a bitcoin on it needs an approval.
+    pub async fn withdrawal(&self, amount: &str) -> Value {
+        let user = self.user().await;
+        json!({
+            "withdrawal_id": format!("w-{}", Uuid::now_v7()), "user_id": user, "requested_by": "rita",
+            "asset_id": "BTC", "amount": amount, "destination": {"network": "BTC", "address": ADDRESS},
+        })
+    }
+
+    /// Starts a workflow of any type.
+    pub async fn start_any(&self, workflow: &str, id: &str, input: &Value) {
+        let options = WorkflowStartOptions::new(&self.queue, id).build();
+        self.client.start_workflow(UntypedWorkflow::new(workflow), raw(input.clone()), options).await.unwrap();
+    }
+
+    /// Waits for a workflow's end.
+    pub async fn end_of(&self, id: &str) -> End {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+        let result = tokio::time::timeout(DEADLINE, handle.get_result(WorkflowGetResultOptions::default())).await;
+        match result.unwrap_or_else(|_| panic!("{id} did not end within {DEADLINE:?}")) {
+            Ok(result) => End::Result(value(result)),
+            Err(WorkflowGetResultError::Failed(error)) => match *error {
+                IncomingError::Application(error) => {
+                    End::Failed(error.type_name().unwrap_or_default().to_owned(), error.to_string())
+                }
+                other => End::Failed("?".into(), other.to_string()),
+            },
+            Err(WorkflowGetResultError::Cancelled { .. }) => End::Cancelled,
+            Err(WorkflowGetResultError::Terminated { .. }) => End::Terminated,
+            Err(other) => panic!("{id}: {other}"),
+        }
+    }
+
+    /// Runs a workflow to its end.
+    pub async fn run_any(&self, workflow: &str, id: &str, input: &Value) -> End {
+        self.start_any(workflow, id, input).await;
+        self.end_of(id).await
+    }
+
+    /// Asks a workflow how it stands.
+    pub async fn status_of(&self, id: &str) -> Progress {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+        let answer = handle.query(UntypedQuery::new("status"), RawValue::empty(), WorkflowQueryOptions::default()).await;
+        serde_json::from_value(value(answer.unwrap())).unwrap()
+    }
+
+    /// Sends an update.
+    ///
+    /// # Errors
+    /// The refusal, as text.
+    pub async fn update(&self, id: &str, name: &str, input: Value) -> Result<Value, String> {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+        let options = WorkflowExecuteUpdateOptions::default();
+        let answer = handle.execute_update(UntypedUpdate::new(name), raw(input), options).await;
+        answer.map(value).map_err(|error| causes(&error))
+    }
+
+    /// Sends a signal.
+    pub async fn signal(&self, id: &str, name: &str, input: Value) {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+        handle.signal(UntypedSignal::new(name), raw(input), WorkflowSignalOptions::default()).await.unwrap();
+    }
+}
