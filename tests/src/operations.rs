@@ -1,9 +1,9 @@
 //! Starting, asking and ending any workflow by its name, as people do.
 
-use backstop_workflows::{Progress, RawInput};
+use backstop_workflows::{Progress, RawInput, Refund};
 use serde_json::{Value, json};
 use temporalio_client::{
-    UntypedQuery, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions,
+    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions,
     WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
     errors::WorkflowGetResultError,
 };
@@ -110,9 +110,9 @@ impl World {
 
     /// Asks a workflow how it stands.
     pub async fn status_of(&self, id: &str) -> Progress {
-        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
-        let answer = handle.query(UntypedQuery::new("status"), RawValue::empty(), WorkflowQueryOptions::default()).await;
-        serde_json::from_value(value(answer.unwrap())).unwrap()
+        // Every workflow's status query has the same name and shape.
+        let handle = self.client.get_workflow_handle::<Refund>(id);
+        handle.query(Refund::status, (), WorkflowQueryOptions::default()).await.unwrap()
     }
 
     /// Sends an update.
