@@ -23,6 +23,8 @@ pub(crate) struct Answer {
     pub(crate) code: Option<i32>,
     /// The withdrawal that was created or found.
     pub(crate) withdrawal_id: Option<String>,
+    /// The order that was placed, cancelled or found.
+    pub(crate) order_id: Option<u64>,
 }
 
 impl Answer {
@@ -36,6 +38,11 @@ impl Answer {
         Self { withdrawal_id: Some(id.to_owned()), ..Self::ok(&json!({"id": id})) }
     }
 
+    /// A success about one order.
+    pub(crate) fn order(id: u64, body: &Value) -> Self {
+        Self { order_id: Some(id), ..Self::ok(body) }
+    }
+
     /// Any status and body.
     pub(crate) fn raw(status: u16, body: String, json: bool) -> Self {
         Self {
@@ -45,6 +52,7 @@ impl Answer {
             retry_after_s: None,
             code: None,
             withdrawal_id: None,
+            order_id: None,
         }
     }
 

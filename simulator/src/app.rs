@@ -12,6 +12,7 @@ use crate::faults::Faults;
 use crate::ledger::Ledger;
 use crate::refusal::Refusal;
 use crate::request_log::RequestLog;
+use crate::spot::engine;
 use crate::weights::Weights;
 use crate::world::World;
 
@@ -53,8 +54,14 @@ impl App {
         })
     }
 
+    /// The books, with everything booked that has happened on the market by now.
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
+        let mut ledger = lock(&self.ledger);
+        if let Err(error) = engine::advance(&mut ledger, &self.world, wall_ms()) {
+            // It stays due, and is tried again the next time somebody looks.
+            tracing::error!(%error, "the journal cannot be written");
+        }
+        ledger
     }
 
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
@@ -73,8 +80,8 @@ impl App {
     }
 
     /// Counts a request's weight.
-    pub(crate) fn charge(&self, path: &str) -> Weights {
-        lock(&self.traffic).weights.charge(path, wall_ms())
+    pub(crate) fn charge(&self, method: &str, path: &str) -> Weights {
+        lock(&self.traffic).weights.charge(method, path, wall_ms())
     }
 
     /// The rate rules of the settings; they come before anything else, faults included.

@@ -85,6 +85,11 @@ impl Fields {
         }
     }
 
+    /// Takes an amount.
+    pub(crate) fn optional_amount(&mut self, name: &str) -> Result<Option<Decimal>, BadInput> {
+        self.any(name).map(|value| amount(name, &value)).transpose()
+    }
+
     /// Takes an amount that must be there: a decimal in a string, as JSON numbers may lose digits.
     pub(crate) fn required_amount(&mut self, name: &str) -> Result<Decimal, BadInput> {
         let value = self.any(name).unwrap_or_default();

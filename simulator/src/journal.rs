@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Deposit, Withdrawal};
 use crate::settings::Settings;
+use crate::spot::Step;
 
 /// A change of the books. Records replace an earlier one of the same id.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub(crate) enum Event {
     },
     Withdrawal(Withdrawal),
     Deposit(Deposit),
+    /// An order as it is now, with the trades it made since.
+    Order(Box<Step>),
 }
 
 /// The open file, positioned at its end.

@@ -1,4 +1,4 @@
-//! The books: balances, withdrawals, deposits and settings, kept in step with the journal.
+//! The books: balances, withdrawals, deposits, orders and settings, kept in step with the journal.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -11,6 +11,7 @@ use crate::clock::Millis;
 use crate::journal::{Event, Journal};
 use crate::model::{Deposit, Withdrawal, WithdrawalState};
 use crate::settings::Settings;
+use crate::spot::Book;
 use crate::world::World;
 
 /// Everything that survives a restart.
@@ -22,6 +23,7 @@ pub(crate) struct Ledger {
     withdrawals: Vec<Withdrawal>,
     withdrawal_places: HashMap<String, usize>,
     deposits: Vec<Deposit>,
+    book: Book,
 }
 
 impl Ledger {
@@ -36,6 +38,7 @@ impl Ledger {
             withdrawals: Vec::new(),
             withdrawal_places: HashMap::new(),
             deposits: Vec::new(),
+            book: Book::default(),
         };
         for event in events {
             ledger.apply(event);
@@ -81,23 +84,33 @@ impl Ledger {
         &self.deposits
     }
 
+    /// Orders and trades.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// What open orders hold of a coin.
+    pub(crate) fn locked(&self, coin: &str, now: Millis) -> Decimal {
+        self.book.locked(coin, now)
+    }
+
     /// The free balance of a coin at a moment.
     pub(crate) fn free(&self, coin: &str, now: Millis) -> Decimal {
         let base = self.base.get(coin).copied().unwrap_or_default();
         let came = self.deposits.iter().filter(|deposit| deposit.coin == coin);
         let came: Decimal = came.map(Deposit::credited).sum();
         let went: Decimal = self.of_coin(coin).map(|w| w.debited(now)).sum();
-        base + came - went
+        base + came - went + self.book.moved(coin) - self.locked(coin, now)
     }
 
-    /// The free balance less what is already promised to withdrawals executed later.
+    /// The free balance less what is already promised to withdrawals and orders executed later.
     pub(crate) fn spendable(&self, coin: &str, now: Millis) -> Decimal {
         let promised: Decimal = self
             .of_coin(coin)
             .filter(|w| w.debits && w.state(now) == WithdrawalState::Accepted)
             .map(|w| w.amount)
             .sum();
-        self.free(coin, now) - promised
+        self.free(coin, now) - promised - self.book.promised(coin, now)
     }
 
     /// What is on its way out: debited, and not final yet.
@@ -123,6 +136,7 @@ impl Ledger {
                     self.withdrawals.push(record);
                 }
             }
+            Event::Order(step) => self.book.apply(*step),
             Event::Deposit(record) => {
                 let known = self.deposits.iter_mut().find(|known| known.id == record.id);
                 match known {

@@ -31,6 +31,7 @@ mod refusal;
 mod request_log;
 mod server;
 mod settings;
+mod spot;
 mod weights;
 mod world;
 

@@ -2,10 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::refusal::{PARAM_EMPTY, Refusal, TOO_MANY_PARAMETERS};
+use rust_decimal::Decimal;
+
+use crate::refusal::{BAD_PRECISION, PARAM_EMPTY, Refusal, TOO_MANY_PARAMETERS, UNREAD_PARAMETERS};
 
 /// What the API pages give as the legal range of whole numbers.
 const INTEGER_RANGE: &str = "^[0-9]{1,18}$";
+/// The same for amounts.
+const AMOUNT_RANGE: &str = "^([0-9]{1,20})(\\.[0-9]{1,20})?$";
+/// Decimal places of every asset in the world.
+const ASSET_SCALE: u32 = 8;
+/// Parameters every signed request may carry.
+const COMMON: [&str; 3] = ["recvWindow", "timestamp", "signature"];
 
 /// Parameters by name. One sent in both places has the value of the query string, as the Spot API's
 /// "General Information on Endpoints" rules.
@@ -33,6 +41,22 @@ impl Params {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::mandatory(name))
     }
 
+    /// An optional decimal (-1100, -1111).
+    pub(crate) fn decimal(&self, name: &str) -> Result<Option<Decimal>, Refusal> {
+        self.text(name)?.map(|text| decimal(name, text)).transpose()
+    }
+
+    /// Refuses parameters that an endpoint does not know (-1104).
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Refusal> {
+        let read = self.0.keys().filter(|name| [known, &COMMON[..]].concat().contains(&name.as_str())).count();
+        let sent = self.0.len();
+        if read == sent {
+            return Ok(());
+        }
+        let msg = format!("Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'.");
+        Err(Refusal::bad_request(UNREAD_PARAMETERS, msg))
+    }
+
     /// An optional whole number; anything but digits is refused (-1100).
     pub(crate) fn integer(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let Some(text) = self.text(name)? else {
@@ -42,6 +66,22 @@ impl Params {
         let number = digits.then(|| text.parse().ok()).flatten();
         number.map(Some).ok_or_else(|| Refusal::illegal_chars(name, INTEGER_RANGE))
     }
+}
+
+/// Reads a decimal: digits with an optional fraction, not more decimal places than any asset has (-1111).
+pub(crate) fn decimal(name: &str, text: &str) -> Result<Decimal, Refusal> {
+    let illegal = || Refusal::illegal_chars(name, AMOUNT_RANGE);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return Err(illegal());
+    }
+    let value = Decimal::from_str_exact(text).map_err(|_| illegal())?;
+    if value.normalize().scale() > ASSET_SCALE {
+        let msg = "Precision is over the maximum defined for this asset.";
+        return Err(Refusal::bad_request(BAD_PRECISION, msg));
+    }
+    Ok(value)
 }
 
 /// Reads one parameter without judging the rest, for matching faults and for the request log.

@@ -23,11 +23,11 @@ struct Stopped;
 /// Runs on a task of its own: like a real exchange behind a proxy, it does not notice that the client
 /// has gone away.
 pub(crate) async fn process(app: Arc<App>, request: ApiRequest) -> Option<Answer> {
-    let client_id = peek(&request.query, &request.body, "withdrawOrderId");
+    let client_id = client_id(&app, &request);
     let (method, path) = (&request.method, &request.path);
     let seq = app.log().begin(method, path, client_id.clone(), wall_ms());
     let hit = match app.gate() {
-        Ok(()) => Ok(app.faults().pick(path, client_id.as_deref())),
+        Ok(()) => Ok(app.faults().pick(method, path, client_id.as_deref())),
         Err(refusal) => Err(refusal),
     };
     let (executed, sent) = match hit {
@@ -42,10 +42,22 @@ pub(crate) async fn process(app: Arc<App>, request: ApiRequest) -> Option<Answer
     let outcome = Outcome {
         status: sent.as_ref().map(|answer| answer.status),
         code: noted.as_ref().and_then(|answer| answer.code),
+        order_id: noted.as_ref().and_then(|answer| answer.order_id).map(|id| id.to_string()),
         withdrawal_id: noted.and_then(|answer| answer.withdrawal_id),
     };
     app.log().finish(seq, outcome, wall_ms());
     sent
+}
+
+/// The client's id of what a request is about. A cancel carries an id of its own, too; the order's comes first.
+fn client_id(app: &App, request: &ApiRequest) -> Option<String> {
+    let sent = |name: &str| peek(&request.query, &request.body, name);
+    let named = ["withdrawOrderId", "origClientOrderId"].into_iter().find_map(sent);
+    let by_id = || {
+        let id = sent("orderId")?.parse().ok()?;
+        app.ledger().book().order(id).map(|order| order.client_id.clone())
+    };
+    named.or_else(by_id).or_else(|| sent("newClientOrderId"))
 }
 
 /// What execution came to, and what is sent; faults make the two differ.

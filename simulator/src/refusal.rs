@@ -1,7 +1,8 @@
 //! Refusals in the exchange's own words: an HTTP status and `{"code":…,"msg":…}`.
 //!
 //! Codes marked *documented* are listed on the Wallet error page
-//! (<https://developers.binance.com/docs/wallet/error-code>); the others are chosen here.
+//! (<https://developers.binance.com/docs/wallet/error-code>) or, where it says so, the Spot one
+//! (<https://developers.binance.com/docs/binance-spot-api-docs/errors>); the others are chosen here.
 
 use std::fmt::Display;
 
@@ -19,16 +20,35 @@ pub(crate) const INVALID_SIGNATURE: i32 = -1022;
 pub(crate) const ILLEGAL_CHARS: i32 = -1100;
 /// Documented: a parameter was sent twice.
 pub(crate) const TOO_MANY_PARAMETERS: i32 = -1101;
+/// Documented: a parameter was sent that the endpoint does not read.
+pub(crate) const UNREAD_PARAMETERS: i32 = -1104;
 /// Documented: a mandatory parameter is missing, empty or malformed.
 pub(crate) const MANDATORY_PARAM: i32 = -1102;
 /// Documented: an optional parameter was sent empty.
 pub(crate) const PARAM_EMPTY: i32 = -1105;
+/// Documented: a parameter was sent that the others make superfluous.
+pub(crate) const PARAM_NOT_REQUIRED: i32 = -1106;
 /// Documented: more decimal places than the asset has.
 pub(crate) const BAD_PRECISION: i32 = -1111;
+/// Documented (Spot): not a `timeInForce`, an order type, a side, a symbol.
+pub(crate) const INVALID_TIME_IN_FORCE: i32 = -1115;
+pub(crate) const INVALID_ORDER_TYPE: i32 = -1116;
+pub(crate) const INVALID_SIDE: i32 = -1117;
+pub(crate) const BAD_SYMBOL: i32 = -1121;
+/// Documented (Spot): more than 24 hours between the ends of an interval.
+pub(crate) const MORE_THAN_A_DAY: i32 = -1127;
 /// Documented: optional parameters that do not go together. Used here for lists that are too long.
 pub(crate) const OPTIONAL_PARAMS_BAD_COMBO: i32 = -1128;
 /// Documented: `recvWindow` above 60000.
 pub(crate) const INVALID_RECV_WINDOW: i32 = -1131;
+/// Documented (Spot): the order is refused by a filter, or is no order at all.
+pub(crate) const INVALID_MESSAGE: i32 = -1013;
+/// Documented (Spot): the matching engine refuses the order; the message says why.
+pub(crate) const NEW_ORDER_REJECTED: i32 = -2010;
+/// Documented (Spot): the order to cancel is not open.
+pub(crate) const CANCEL_REJECTED: i32 = -2011;
+/// Documented (Spot): the order asked for does not exist.
+pub(crate) const NO_SUCH_ORDER: i32 = -2013;
 /// Documented: the API key is not of the right form; a missing header counts as such.
 pub(crate) const BAD_API_KEY_FORMAT: i32 = -2014;
 /// Documented: the API key is not known.

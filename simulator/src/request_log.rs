@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) method: String,
     pub(crate) path: String,
-    /// The `withdrawOrderId` parameter.
+    /// The `withdrawOrderId`, `origClientOrderId` or `newClientOrderId` parameter, or that of the order asked for by id.
     pub(crate) client_id: Option<String>,
     pub(crate) received_at_ms: Millis,
     /// `None` while the request is being held or worked on.
@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) code: Option<i32>,
     /// The withdrawal the request created or found, also when the answer was lost.
     pub(crate) withdrawal_id: Option<String>,
+    /// The order the request was about, also when the answer was lost.
+    pub(crate) order_id: Option<String>,
     /// Name of the fault that was applied.
     pub(crate) fault: Option<String>,
     pub(crate) fault_id: Option<String>,
@@ -38,6 +40,7 @@ pub(crate) struct Outcome {
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<i32>,
     pub(crate) withdrawal_id: Option<String>,
+    pub(crate) order_id: Option<String>,
 }
 
 /// A bounded ring of entries.
@@ -64,6 +67,7 @@ impl RequestLog {
             status: None,
             code: None,
             withdrawal_id: None,
+            order_id: None,
             fault: None,
             fault_id: None,
         });
@@ -85,6 +89,7 @@ impl RequestLog {
             entry.status = outcome.status;
             entry.code = outcome.code;
             entry.withdrawal_id = outcome.withdrawal_id;
+            entry.order_id = outcome.order_id;
         }
     }
 

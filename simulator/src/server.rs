@@ -186,7 +186,7 @@ impl std::fmt::Display for NoAnswer {
 impl std::error::Error for NoAnswer {}
 
 async fn answer(app: Arc<App>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, NoAnswer> {
-    let used = app.charge(request.uri().path());
+    let used = app.charge(request.method().as_str(), request.uri().path());
     let path = request.uri().path().to_owned();
     let request = read(request).await.ok_or(NoAnswer)?;
     let busy = Busy::enter(&app);

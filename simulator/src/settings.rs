@@ -1,5 +1,8 @@
 //! Settings a test may change while the exchange runs. They are kept over a restart.
 
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Millis;
@@ -31,6 +34,9 @@ impl OnRepeat {
     }
 }
 
+/// A tenth of a percent, the commission of `makerCommission: 10`.
+const STANDARD_FEE: Decimal = Decimal::from_parts(1, 0, 0, false, 3);
+
 /// All settings but the balances, which are part of the books.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
@@ -48,6 +54,15 @@ pub(crate) struct Settings {
     pub(crate) banned_until_ms: Millis,
     /// Networks closed for withdrawal, as `COIN/NETWORK`.
     pub(crate) withdraw_disabled: Vec<String>,
+    /// Middle prices that were set, by symbol; the others are the table's.
+    pub(crate) prices: BTreeMap<String, Decimal>,
+    /// What a trade costs, as a share of what it brings.
+    pub(crate) maker_fee: Decimal,
+    pub(crate) taker_fee: Decimal,
+    /// The asset that fees are taken in while the balance covers them; none is what the trade brings.
+    pub(crate) fee_asset: Option<String>,
+    /// From a trade to its appearance in the list of trades; for orders that enter the market from now on.
+    pub(crate) trade_delay_ms: Millis,
 }
 
 impl Default for Settings {
@@ -60,6 +75,11 @@ impl Default for Settings {
             min_request_interval_ms: 0,
             banned_until_ms: 0,
             withdraw_disabled: Vec::new(),
+            prices: BTreeMap::new(),
+            maker_fee: STANDARD_FEE,
+            taker_fee: STANDARD_FEE,
+            fee_asset: None,
+            trade_delay_ms: 0,
         }
     }
 }

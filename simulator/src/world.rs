@@ -1,4 +1,4 @@
-//! The coins and networks of the paper exchange: one table, read at start.
+//! The coins and networks of the paper exchange, one table, and the symbols it trades; read at start.
 //!
 //! Field names and the form of the values are those of "All Coins' Information"
 //! (<https://developers.binance.com/docs/wallet/capital/all-coins-info>); the values are plausible, not
@@ -7,6 +7,8 @@
 use anyhow::{Context, Result};
 use regex::Regex;
 use rust_decimal::Decimal;
+
+use crate::spot::{self, Symbol};
 
 const BTC_ADDRESS: &str = "^(bc1[a-z0-9]{25,59}|[13][a-km-zA-HJ-NP-Z1-9]{25,34})$";
 const EVM_ADDRESS: &str = "^0x[0-9A-Fa-f]{40}$";
@@ -78,6 +80,8 @@ pub(crate) struct Network {
 /// The whole table, checked and compiled.
 pub(crate) struct World {
     pub(crate) coins: Vec<Coin>,
+    /// What can be traded.
+    pub(crate) symbols: Vec<Symbol>,
 }
 
 impl World {
@@ -95,12 +99,17 @@ impl World {
                 })
             })
             .collect();
-        Ok(Self { coins: coins? })
+        Ok(Self { coins: coins?, symbols: spot::load()? })
     }
 
     /// Finds a coin by its exact name.
     pub(crate) fn coin(&self, name: &str) -> Option<&Coin> {
         self.coins.iter().find(|coin| coin.symbol == name)
+    }
+
+    /// Finds a symbol by its exact name.
+    pub(crate) fn symbol(&self, name: &str) -> Option<&Symbol> {
+        self.symbols.iter().find(|symbol| symbol.name == name)
     }
 
     /// Finds a network of a coin by exact names.
@@ -137,7 +146,8 @@ impl Network {
     }
 }
 
-fn amount(text: &str) -> Result<Decimal> {
+/// Reads an amount of a table.
+pub(crate) fn amount(text: &str) -> Result<Decimal> {
     Decimal::from_str_exact(text).with_context(|| format!("amount {text:?}"))
 }
 

@@ -1,3 +1,5 @@
+mod spot;
+
 use std::time::Duration;
 
 use backstop_domain::Amount;
@@ -190,6 +192,22 @@ impl PayoutVenue for Binance {
 }
 
 async fn read_applied(answer: Response) -> SendOutcome {
+    let refused = |error: &ErrorBody| REJECTIONS.contains(&error.code);
+    read_sent(answer, refused, |body| match serde_json::from_slice::<Applied>(body) {
+        Ok(applied) if applied.id.is_empty() => Err("the answer names no withdrawal".into()),
+        Ok(applied) => Ok(applied.id),
+        Err(error) => Err(format!("unreadable answer: {error}")),
+    })
+    .await
+}
+
+/// What an answer to a request that changes something means: `refused` knows the codes for "nothing happened", and
+/// `read_id` finds the venue's id in a success.
+async fn read_sent(
+    answer: Response,
+    refused: impl Fn(&ErrorBody) -> bool,
+    read_id: impl Fn(&[u8]) -> Result<String, String>,
+) -> SendOutcome {
     let (status, after) = (answer.status(), retry_after(&answer));
     // 429: over the rate limit; 418: banned for ignoring it. Both are turned away at the door (REST API, "Limits").
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::IM_A_TEAPOT) {
@@ -200,17 +218,13 @@ async fn read_applied(answer: Response) -> SendOutcome {
         Err(error) => return SendOutcome::Unknown(describe(&error)),
     };
     if status == StatusCode::OK {
-        return match serde_json::from_slice::<Applied>(&body) {
-            Ok(applied) if applied.id.is_empty() => SendOutcome::Unknown("the answer names no withdrawal".into()),
-            Ok(applied) => SendOutcome::Done(applied.id),
-            Err(error) => SendOutcome::Unknown(format!("unreadable answer: {error}")),
-        };
+        return read_id(&body).map_or_else(SendOutcome::Unknown, SendOutcome::Done);
     }
     let reason = refusal_text(status, &body);
-    let refused = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+    let of_the_venue = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
     match serde_json::from_slice::<ErrorBody>(&body) {
-        Ok(error) if refused && error.code == OUT_OF_WINDOW => SendOutcome::NotSent { reason, after: None },
-        Ok(error) if refused && REJECTIONS.contains(&error.code) => SendOutcome::Rejected(reason),
+        Ok(error) if of_the_venue && error.code == OUT_OF_WINDOW => SendOutcome::NotSent { reason, after: None },
+        Ok(error) if of_the_venue && refused(&error) => SendOutcome::Rejected(reason),
         _ => SendOutcome::Unknown(reason),
     }
 }

@@ -1,11 +1,13 @@
 //! Venues: what Backstop asks of an exchange, and what an answer can mean.
 
 mod binance;
+mod spot;
 
 use std::time::Duration;
 
 pub use binance::{Binance, BinanceConfig};
 use futures::future::BoxFuture;
+pub use spot::{NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, TradeRecord};
 
 /// How one send ended. Only a closed list of answers means "no effect"; whatever is not on it is `Unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]

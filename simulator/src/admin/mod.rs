@@ -4,12 +4,16 @@
 //! * `GET`, `PUT /settings`: a change names only what changes; `balances` set the free balances.
 //! * `GET /withdrawals?client_id=&coin=`, `POST /withdrawals`, `POST /withdrawals/{id}`
 //! * `GET /deposits?coin=&tx_id=`, `POST /deposits`
+//! * `GET /orders?client_id=&symbol=`, `POST /orders/{id}`, `POST /orders/{id}/fill`
+//! * `GET /trades?client_id=&order_id=&symbol=`
 //! * `GET /requests?client_id=&path=`
 //! * `GET`, `POST`, `DELETE /faults`, `DELETE /faults/{id}`: deleting a rule releases what it holds.
 //!
 //! Amounts are decimals in strings, moments and durations whole milliseconds. A mistake is answered
 //! with 400 and `{"error":"field \"ms\": expected …"}`.
 
+mod market;
+mod orders;
 mod records;
 mod settings;
 
@@ -40,6 +44,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/withdrawals", get(records::withdrawals).post(records::insert))
         .route("/withdrawals/{id}", post(records::force))
         .route("/deposits", get(records::deposits).post(records::deposit))
+        .route("/orders", get(orders::orders))
+        .route("/orders/{id}", post(orders::end))
+        .route("/orders/{id}/fill", post(orders::fill))
+        .route("/trades", get(orders::trades))
         .route("/requests", get(requests))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))

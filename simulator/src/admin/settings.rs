@@ -6,12 +6,13 @@ use bytes::Bytes;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::{Reply, Shared};
+use super::{Reply, Shared, market};
 use crate::app::App;
 use crate::clock::{LATEST_MS, wall_ms};
 use crate::fields::{BadInput, Fields, amount, unexpected};
 use crate::journal::Event;
 use crate::settings::{OnRepeat, Settings};
+use crate::spot::engine;
 use crate::world::World;
 
 /// How far the server's clock may be shifted, in milliseconds: a year.
@@ -64,6 +65,7 @@ fn read(fields: &mut Fields, mut settings: Settings, world: &World) -> Result<Se
     if let Some(list) = fields.any("withdraw_disabled") {
         settings.withdraw_disabled = read_disabled(&list, world)?;
     }
+    market::read(fields, &mut settings, world)?;
     Ok(settings)
 }
 
@@ -106,6 +108,10 @@ fn describe(app: &App) -> Value {
     for coin in &app.world.coins {
         let free = ledger.free(coin.symbol, now).normalize();
         shown["balances"][coin.symbol] = json!(free.to_string());
+    }
+    for symbol in &app.world.symbols {
+        let price = engine::mid(&ledger, symbol).normalize();
+        shown["prices"][symbol.name] = json!(price.to_string());
     }
     shown
 }

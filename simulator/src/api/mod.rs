@@ -1,6 +1,10 @@
 //! The public API: which endpoint a request is for, and what the endpoint answers.
 
 mod history;
+mod market;
+mod orders;
+mod place;
+mod trades;
 mod wallet;
 mod withdraw;
 
@@ -19,6 +23,9 @@ pub(crate) use history::tx_id;
 /// Where withdrawals are asked for.
 pub(crate) const APPLY_PATH: &str = "/sapi/v1/capital/withdraw/apply";
 
+/// Where orders are placed, looked up and cancelled.
+pub(crate) const ORDER_PATH: &str = "/api/v3/order";
+
 /// A request, read completely.
 #[derive(Debug)]
 pub(crate) struct ApiRequest {
@@ -29,6 +36,9 @@ pub(crate) struct ApiRequest {
     pub(crate) body: String,
     pub(crate) api_key: Option<String>,
 }
+
+/// Endpoints that ask for no key and no signature ("Request Security": NONE).
+const PUBLIC: [&str; 1] = ["/api/v3/exchangeInfo"];
 
 /// What an endpoint works with.
 struct Call<'a> {
@@ -50,16 +60,27 @@ pub(crate) fn execute(app: &App, request: &ApiRequest, twist: &Twist) -> Answer 
     let endpoint: Endpoint = match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/api/v3/ping") => return Answer::ok(&json!({})),
         ("GET", "/api/v3/time") => return Answer::ok(&json!({"serverTime": server_now})),
+        ("GET", "/api/v3/exchangeInfo") => market::exchange_info,
         ("GET", "/api/v3/account") => wallet::account,
         ("GET", "/sapi/v1/capital/config/getall") => wallet::all_coins,
         ("GET", "/sapi/v1/capital/deposit/hisrec") => history::deposits,
         ("GET", "/sapi/v1/capital/withdraw/history") => history::withdrawals,
         ("POST", APPLY_PATH) => withdraw::apply,
+        ("GET", "/api/v3/openOrders") => orders::open_orders,
+        ("GET", "/api/v3/allOrders") => orders::all_orders,
+        ("GET", "/api/v3/myTrades") => trades::my_trades,
+        ("GET", ORDER_PATH) => orders::order,
+        ("POST", ORDER_PATH) => place::place,
+        ("DELETE", ORDER_PATH) => orders::cancel,
         _ => return Answer::not_found(),
     };
-    let claim = Claim { api_key: request.api_key.as_deref(), query: &request.query, body: &request.body };
-    let answered = authorize(&claim, &app.keys, server_now)
-        .and_then(|params| endpoint(&Call { app, params, now, server_now, twist }));
+    let params = if PUBLIC.contains(&request.path.as_str()) {
+        Params::parse(&request.query, &request.body)
+    } else {
+        let claim = Claim { api_key: request.api_key.as_deref(), query: &request.query, body: &request.body };
+        authorize(&claim, &app.keys, server_now)
+    };
+    let answered = params.and_then(|params| endpoint(&Call { app, params, now, server_now, twist }));
     answered.unwrap_or_else(Answer::from)
 }
 

@@ -3,23 +3,24 @@
 //! `GET /sapi/v1/capital/config/getall`
 //! (<https://developers.binance.com/docs/wallet/capital/all-coins-info>).
 
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::Call;
+use super::orders::money;
 use crate::answer::Answer;
 use crate::refusal::Refusal;
 use crate::world::{Coin, Network};
 
 const NO_MONEY: &str = "0.00000000";
 
-/// Balances of the spot account. A withdrawal leaves the free balance when it is executed.
+/// Balances of the spot account. A withdrawal leaves the free balance when it is executed; an open order locks what it
+/// may still spend.
 #[allow(clippy::unnecessary_wraps, reason = "all endpoints have one signature")]
 pub(super) fn account(call: &Call<'_>) -> Result<Answer, Refusal> {
     let ledger = call.app.ledger();
     let balances = call.app.world.coins.iter().map(|coin| {
-        let free = ledger.free(coin.symbol, call.now);
-        json!({"asset": coin.symbol, "free": money(free), "locked": NO_MONEY})
+        let (free, locked) = (ledger.free(coin.symbol, call.now), ledger.locked(coin.symbol, call.now));
+        json!({"asset": coin.symbol, "free": money(free), "locked": money(locked)})
     });
     let balances: Vec<Value> = balances.collect();
     Ok(Answer::ok(&json!({
@@ -62,7 +63,7 @@ fn describe(coin: &Coin, call: &Call<'_>) -> Value {
         "trading": true,
         "isLegalMoney": false,
         "free": money(ledger.free(coin.symbol, call.now)),
-        "locked": NO_MONEY,
+        "locked": money(ledger.locked(coin.symbol, call.now)),
         "freeze": NO_MONEY,
         "withdrawing": money(ledger.withdrawing(coin.symbol, call.now)),
         "ipoable": NO_MONEY,
@@ -97,9 +98,4 @@ fn describe_network(coin: &str, network: &Network, open: bool) -> Value {
         "estimatedArrivalTime": 5,
         "busy": false,
     })
-}
-
-/// Balances are written with eight decimal places, whatever they need.
-fn money(amount: Decimal) -> String {
-    format!("{amount:.8}")
 }

@@ -9,17 +9,13 @@ use crate::answer::Answer;
 use crate::journal::Event;
 use crate::ledger::Ledger;
 use crate::model::{Ending, Withdrawal};
+use crate::params::decimal;
 use crate::refusal::{
-    ABOVE_MAXIMUM, BAD_ADDRESS_TAG, BAD_PRECISION, BELOW_MINIMUM, DUPLICATE_ORDER_ID, ILLEGAL_ADDRESS,
-    INSUFFICIENT_BALANCE, NOT_A_MULTIPLE, Refusal, UNKNOWN_ASSET, WITHDRAW_DISABLED,
+    ABOVE_MAXIMUM, BAD_ADDRESS_TAG, BELOW_MINIMUM, DUPLICATE_ORDER_ID, ILLEGAL_ADDRESS, INSUFFICIENT_BALANCE,
+    NOT_A_MULTIPLE, Refusal, UNKNOWN_ASSET, WITHDRAW_DISABLED,
 };
 use crate::settings::OnRepeat;
 use crate::world::Network;
-
-/// The legal range the API pages give for amounts.
-const AMOUNT_RANGE: &str = "^([0-9]{1,20})(\\.[0-9]{1,20})?$";
-/// Decimal places of every asset in the world.
-const ASSET_SCALE: u32 = 8;
 
 /// A withdrawal that passed all checks but that of the balance.
 struct Order<'a> {
@@ -89,18 +85,8 @@ fn check_destination(network: &Network, address: &str, tag: Option<&str>) -> Res
 }
 
 fn read_amount(text: &str, network: &Network) -> Result<Decimal, Refusal> {
-    let illegal = || Refusal::illegal_chars("amount", AMOUNT_RANGE);
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole) || !digits(fraction) {
-        return Err(illegal());
-    }
-    let amount = Decimal::from_str_exact(text).map_err(|_| illegal())?;
+    let amount = decimal("amount", text)?;
     let (min, max, multiple) = (network.min, network.max, network.multiple);
-    if amount.normalize().scale() > ASSET_SCALE {
-        let msg = "Precision is over the maximum defined for this asset.";
-        return Err(Refusal::bad_request(BAD_PRECISION, msg));
-    }
     if !(amount % multiple).is_zero() {
         let msg = format!("Asset withdrawal must be an integer multiple of {multiple}.");
         return Err(Refusal::bad_request(NOT_A_MULTIPLE, msg));

@@ -42,12 +42,14 @@ pub(crate) enum Kind {
     Twisted { twist: Twist, lost: bool },
 }
 
-/// How the execution of a withdrawal is changed.
+/// How the execution of a withdrawal or an order is changed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Twist {
-    /// History does not show the record this long after execution.
+    /// Lookups don't show the record this long after execution.
     pub(crate) hide_ms: Millis,
-    /// The request is accepted now, the withdrawal executed this much later.
+    /// The list of trades does not show an order's trades this long after they were made.
+    pub(crate) hide_trades_ms: Millis,
+    /// The request is accepted now, what it asks for is done this much later.
     pub(crate) late_ms: Millis,
     /// The withdrawal ends so, this long after execution.
     pub(crate) ending: Option<(Millis, WithdrawalState, String)>,
@@ -117,8 +119,8 @@ impl Faults {
     }
 
     /// The first rule that fits the request, has budget left and, by its chance, strikes.
-    pub(crate) fn pick(&mut self, path: &str, client_id: Option<&str>) -> Option<Hit> {
-        self.rules.iter_mut().filter(|rule| rule.fits(path, client_id)).find_map(Rule::strike)
+    pub(crate) fn pick(&mut self, method: &str, path: &str, client_id: Option<&str>) -> Option<Hit> {
+        self.rules.iter_mut().filter(|rule| rule.fits(method, path, client_id)).find_map(Rule::strike)
     }
 
     /// Deletes a rule and releases what it holds; false when there is none of that id.
@@ -141,11 +143,12 @@ impl Faults {
 }
 
 impl Rule {
-    fn fits(&self, path: &str, client_id: Option<&str>) -> bool {
+    fn fits(&self, method: &str, path: &str, client_id: Option<&str>) -> bool {
         let spec = &self.spec;
+        let method_fits = spec.method.is_none_or(|wanted| wanted == method);
         let path_fits = spec.path == ANY_PATH || spec.path == path;
         let client_fits = spec.client_id.is_none() || spec.client_id.as_deref() == client_id;
-        path_fits && client_fits && self.left != Some(0)
+        method_fits && path_fits && client_fits && self.left != Some(0)
     }
 
     fn strike(&mut self) -> Option<Hit> {
@@ -167,6 +170,7 @@ impl Rule {
         json!({
             "fault_id": self.id,
             "fault": self.spec.name,
+            "method": self.spec.method,
             "path": self.spec.path,
             "client_id": self.spec.client_id,
             "hits": self.hits,
@@ -188,7 +192,7 @@ mod tests {
     }
 
     fn picked(faults: &mut Faults, client_id: Option<&str>) -> Option<String> {
-        faults.pick(PATH, client_id).map(|hit| hit.fault_id)
+        faults.pick("GET", PATH, client_id).map(|hit| hit.fault_id)
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::{Kind, Twist};
-use crate::api::APPLY_PATH;
+use crate::api::{APPLY_PATH, ORDER_PATH};
 use crate::fields::{BadInput, Fields, unexpected};
 use crate::model::WithdrawalState;
 use crate::refusal::{Refusal, TIMEOUT, UNKNOWN};
 
 /// The faults, by the name the admin API uses.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "lose_answer",
     "drop",
     "delay",
@@ -22,11 +22,21 @@ const NAMES: [&str; 13] = [
     "reject",
     "execute_late",
     "hide",
+    "hide_trades",
     "fail_after",
 ];
 
-/// Faults that change how a withdrawal is executed, and so make sense on one path only.
-const APPLY_ONLY: [&str; 3] = ["execute_late", "hide", "fail_after"];
+/// Faults that change how a request is executed, with the paths and methods they know how to change.
+const TWISTS: [(&str, &[(&str, &str)]); 4] = [
+    ("execute_late", &[(APPLY_PATH, "POST"), (ORDER_PATH, "POST"), (ORDER_PATH, "DELETE")]),
+    ("hide", &RECORDS),
+    ("hide_trades", &[(ORDER_PATH, "POST")]),
+    ("fail_after", &[(APPLY_PATH, "POST")]),
+];
+/// Requests that make a record, which may be hidden.
+const RECORDS: [(&str, &str); 2] = [(APPLY_PATH, "POST"), (ORDER_PATH, "POST")];
+/// Methods a rule may be meant for.
+const METHODS: [&str; 4] = ["GET", "POST", "PUT", "DELETE"];
 
 /// Seconds a client is told to wait when the rule names none.
 const RETRY_AFTER_S: i64 = 1;
@@ -34,6 +44,8 @@ const RETRY_AFTER_S: i64 = 1;
 /// A fault and the requests it is meant for.
 pub(crate) struct Spec {
     pub(super) path: String,
+    /// `None` is any.
+    pub(super) method: Option<&'static str>,
     pub(super) client_id: Option<String>,
     pub(super) name: &'static str,
     pub(super) kind: Kind,
@@ -54,25 +66,56 @@ impl Spec {
             return Err(BadInput::new("path", expected));
         }
         let name = read_name(&fields.required_text("fault")?)?;
-        let on_apply = path == APPLY_PATH;
-        if APPLY_ONLY.contains(&name) && !on_apply {
-            let expected = format!("expected \"{APPLY_PATH}\", the only path \"{name}\" works on");
-            return Err(BadInput::new("path", expected));
+        let mut target = Target { path: &path, method: read_method(&mut fields)? };
+        if let Some((_, works_on)) = TWISTS.iter().find(|(twist, _)| *twist == name) {
+            target.narrow("path", works_on)?;
         }
         let (times, probability, seed) = read_budget(&mut fields)?;
-        let spec = Self {
-            path,
+        let mut spec = Self {
+            method: None,
+            path: String::new(),
             client_id: fields.text("client_id")?,
             name,
-            kind: read_kind(name, on_apply, &mut fields)?,
+            kind: read_kind(name, &mut target, &mut fields)?,
             times,
             probability,
             seed,
             as_sent: serde_json::from_slice(body).unwrap_or_default(),
         };
         fields.finish()?;
+        spec.method = target.method;
+        spec.path = path;
         Ok(spec)
     }
+}
+
+/// The requests a rule is meant for.
+struct Target<'a> {
+    path: &'a str,
+    method: Option<&'static str>,
+}
+
+impl Target<'_> {
+    /// Keeps to the requests that something works on; the error names the field that asked for it. Of several methods
+    /// of one path the first is meant when the rule names none.
+    fn narrow(&mut self, field: &str, works_on: &[(&str, &'static str)]) -> Result<(), BadInput> {
+        let fits = |(path, method): &&(&str, &str)| *path == self.path && self.method.is_none_or(|own| own == *method);
+        let Some((_, method)) = works_on.iter().find(fits) else {
+            let known: Vec<String> = works_on.iter().map(|(path, method)| format!("{method} \"{path}\"")).collect();
+            return Err(BadInput::new(field, format!("works on {} only", known.join(", "))));
+        };
+        self.method = Some(method);
+        Ok(())
+    }
+}
+
+fn read_method(fields: &mut Fields) -> Result<Option<&'static str>, BadInput> {
+    let Some(name) = fields.text("method")? else {
+        return Ok(None);
+    };
+    let known = METHODS.iter().copied().find(|known| *known == name);
+    let expected = || format!("expected one of {}, got \"{name}\"", METHODS.join(", "));
+    known.map(Some).ok_or_else(|| BadInput::new("method", expected()))
 }
 
 fn read_name(name: &str) -> Result<&'static str, BadInput> {
@@ -95,25 +138,29 @@ fn read_budget(fields: &mut Fields) -> Result<(Option<u64>, f64, u64), BadInput>
     Ok((times, probability, seed.unsigned_abs()))
 }
 
-fn read_kind(name: &str, on_apply: bool, fields: &mut Fields) -> Result<Kind, BadInput> {
+fn read_kind(name: &str, target: &mut Target<'_>, fields: &mut Fields) -> Result<Kind, BadInput> {
     Ok(match name {
-        "lose_answer" => Kind::LoseAnswer { twist: read_hiding(on_apply, fields)? },
+        "lose_answer" => Kind::LoseAnswer { twist: read_hiding(target, fields)? },
         "drop" => Kind::Drop,
         "delay" => Kind::Delay { ms: fields.required_millis("ms")? },
         "hold" => Kind::Hold { ms: fields.millis("ms")? },
         "delay_answer" => Kind::DelayAnswer { ms: fields.required_millis("ms")? },
-        "status" => read_status(on_apply, fields)?,
+        "status" => read_status(target, fields)?,
         "rate_limited" => Kind::Refuse { refusal: Refusal::rate_limited(read_retry_after(fields)?) },
         "banned" => {
             let seconds = read_retry_after(fields)?;
             let until_ms = crate::clock::wall_ms() + seconds.cast_signed() * 1000;
             Kind::Refuse { refusal: Refusal::banned(seconds, until_ms) }
         }
-        "garbage" => Kind::Garbage { execute: read_execute(on_apply, fields)? },
+        "garbage" => Kind::Garbage { execute: read_execute(target, fields)? },
         "reject" => read_reject(fields)?,
         "execute_late" => read_late(fields)?,
         "hide" => {
             Kind::Twisted { twist: Twist { hide_ms: fields.required_millis("ms")?, ..Twist::default() }, lost: false }
+        }
+        "hide_trades" => {
+            let hide_trades_ms = fields.required_millis("ms")?;
+            Kind::Twisted { twist: Twist { hide_trades_ms, ..Twist::default() }, lost: false }
         }
         _ => read_ending(fields)?,
     })
@@ -124,18 +171,17 @@ fn read_retry_after(fields: &mut Fields) -> Result<u64, BadInput> {
     Ok(seconds.unwrap_or(RETRY_AFTER_S).unsigned_abs())
 }
 
-fn read_hiding(on_apply: bool, fields: &mut Fields) -> Result<Twist, BadInput> {
+fn read_hiding(target: &mut Target<'_>, fields: &mut Fields) -> Result<Twist, BadInput> {
     let hide_ms = fields.millis("hide_ms")?;
-    if hide_ms.is_some() && !on_apply {
-        let expected = format!("works on \"{APPLY_PATH}\" only");
-        return Err(BadInput::new("hide_ms", expected));
+    if hide_ms.is_some() {
+        target.narrow("hide_ms", &RECORDS)?;
     }
     Ok(Twist { hide_ms: hide_ms.unwrap_or_default(), ..Twist::default() })
 }
 
-fn read_execute(on_apply: bool, fields: &mut Fields) -> Result<Option<Twist>, BadInput> {
+fn read_execute(target: &mut Target<'_>, fields: &mut Fields) -> Result<Option<Twist>, BadInput> {
     let execute = fields.flag("execute")?;
-    let twist = read_hiding(on_apply, fields)?;
+    let twist = read_hiding(target, fields)?;
     if twist.hide_ms > 0 && !execute {
         let expected = "expected together with \"execute\": true";
         return Err(BadInput::new("hide_ms", expected));
@@ -143,7 +189,7 @@ fn read_execute(on_apply: bool, fields: &mut Fields) -> Result<Option<Twist>, Ba
     Ok(execute.then_some(twist))
 }
 
-fn read_status(on_apply: bool, fields: &mut Fields) -> Result<Kind, BadInput> {
+fn read_status(target: &mut Target<'_>, fields: &mut Fields) -> Result<Kind, BadInput> {
     let missing = "expected an HTTP status from 200 to 599, but it is missing";
     let status = fields
         .number("status", 200, 599)?
@@ -154,7 +200,7 @@ fn read_status(on_apply: bool, fields: &mut Fields) -> Result<Kind, BadInput> {
         Some(Value::String(text)) => (text, false),
         Some(value) => (value.to_string(), true),
     };
-    Ok(Kind::Status { status, body, json, execute: read_execute(on_apply, fields)? })
+    Ok(Kind::Status { status, body, json, execute: read_execute(target, fields)? })
 }
 
 /// What the exchange says with such a status, as far as its pages tell.
@@ -195,7 +241,7 @@ fn read_late(fields: &mut Fields) -> Result<Kind, BadInput> {
     let twist = Twist {
         late_ms: fields.required_millis("ms")?,
         hide_ms: fields.millis("hide_ms")?.unwrap_or_default(),
-        ending: None,
+        ..Twist::default()
     };
     Ok(Kind::Twisted { twist, lost })
 }

@@ -17,12 +17,12 @@ pub(crate) const XRP_ADDRESS: &str = "rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLh";
 pub(crate) const DAY_MS: i64 = 24 * 3_600_000;
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Long enough for a request to arrive on a busy machine, for the tests in which no answer ever comes.
 pub(crate) const SHORT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Client {
-    binance: Binance,
+    pub(crate) binance: Binance,
     base_url: String,
 }
 
@@ -91,8 +91,9 @@ impl Client {
     }
 
     /// Texts of errors go into the books and the logs, where a signed URL or a key must not be.
-    fn discreet(&self, text: &str) {
-        let hidden = [KEY, SECRET, &self.base_url, "://", "sapi/v1", "signature=", "timestamp=", "recvWindow="];
+    pub(crate) fn discreet(&self, text: &str) {
+        let hidden =
+            [KEY, SECRET, &self.base_url, "://", "sapi/v1", "api/v3", "signature=", "timestamp=", "recvWindow="];
         assert!(!text.is_empty());
         for hidden in hidden {
             assert!(!text.contains(hidden), "{hidden:?} is in {text:?}");

@@ -34,7 +34,7 @@ impl Exchange {
         self.running.api_url()
     }
 
-    async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
         let request = self.http.request(method, format!("{}{path}", self.running.admin_url()));
         let request = if body.is_null() { request } else { request.json(&body) };
         let answer = request.send().await.unwrap();
@@ -57,7 +57,7 @@ impl Exchange {
         self.fault(HISTORY, fault).await
     }
 
-    async fn fault(&self, path: &str, mut fault: Value) -> String {
+    pub(crate) async fn fault(&self, path: &str, mut fault: Value) -> String {
         fault["path"] = path.into();
         let added = self.admin(Method::POST, "/faults", fault).await;
         added["fault_id"].as_str().unwrap().to_owned()

@@ -4,11 +4,15 @@
 
 mod client;
 mod exchange;
+mod trading;
 mod wire;
 
 mod accepted;
 mod lookup;
 mod not_sent;
+mod order_answers;
+mod order_lookups;
+mod orders;
 mod rejections;
 mod secrets;
 mod spans;

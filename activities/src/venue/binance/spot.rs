@@ -1,0 +1,319 @@
+//! Orders and trades in the Binance Spot REST dialect
+//! (<https://developers.binance.com/docs/binance-spot-api-docs/rest-api>).
+
+use backstop_domain::Amount;
+use futures::{FutureExt, future::BoxFuture};
+use reqwest::{Method, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::super::spot::{
+    NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, TradeRecord,
+};
+use super::super::{LookupFailed, SendOutcome};
+use super::{Binance, ErrorBody, describe, read_sent, refusal_text, retry_after};
+
+const ORDER: &str = "api/v3/order";
+const OPEN_ORDERS: &str = "api/v3/openOrders";
+const TRADES: &str = "api/v3/myTrades";
+
+/// The codes of `POST /api/v3/order` that mean "refused, and nothing happened": authorization, malformed parameters,
+/// filters, and what the matching engine turned away ("Error codes for Binance"). Closed on purpose: any other code is
+/// an unknown outcome.
+const ORDER_REJECTIONS: &[i64] = &[
+    -1002, -1013, -1014, -1020, -1022, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1111, -1114, -1115, -1116,
+    -1117, -1118, -1121, -1128, -1131, -2014, -2015,
+];
+/// The matching engine refused the order; its message says why. One of the reasons is an order that is there.
+const NEW_ORDER_REJECTED: i64 = -2010;
+/// The same for `DELETE /api/v3/order`, with "not open" in place of what an order can be refused for.
+const CANCEL_REJECTIONS: &[i64] =
+    &[-1002, -1022, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1119, -1121, -1128, -1131, -2011, -2014, -2015];
+/// "Order does not exist." The one answer that means it.
+const NO_SUCH_ORDER: i64 = -2013;
+/// The most rows `myTrades` gives at once.
+const TRADES_PAGE: usize = 1_000;
+/// More trades of one order than this many pages is a venue that does not advance.
+const TRADES_PAGES_MAX: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Placed {
+    symbol: String,
+    order_id: u64,
+    client_order_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancelled {
+    symbol: String,
+    order_id: u64,
+    orig_client_order_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderRow {
+    symbol: String,
+    order_id: u64,
+    client_order_id: String,
+    status: String,
+    price: String,
+    orig_qty: String,
+    executed_qty: String,
+    /// Spelled so by the venue. Negative for some old orders, "data not available": unreadable then.
+    cummulative_quote_qty: String,
+    time: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TradeRow {
+    symbol: String,
+    id: u64,
+    order_id: u64,
+    price: String,
+    qty: String,
+    quote_qty: String,
+    commission: String,
+    commission_asset: String,
+    time: i64,
+    is_maker: bool,
+}
+
+impl Spot for Binance {
+    fn place<'a>(&'a self, order: NewOrder<'a>, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome> {
+        async move {
+            let read = |body: &[u8]| {
+                let placed: Placed = json(body)?;
+                same("client id", &placed.client_order_id, order.client_id)?;
+                same("symbol", &placed.symbol, order.symbol)?;
+                Ok(placed.order_id.to_string())
+            };
+            let parameters = order_parameters(&order);
+            self.send(Method::POST, &parameters, signed_at_ms, order_is_refused, read).await
+        }
+        .boxed()
+    }
+
+    fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome> {
+        async move {
+            let read = |body: &[u8]| {
+                let cancelled: Cancelled = json(body)?;
+                same("client id", &cancelled.orig_client_order_id, client_id)?;
+                same("symbol", &cancelled.symbol, symbol)?;
+                Ok(cancelled.order_id.to_string())
+            };
+            let parameters = [("symbol", symbol), ("origClientOrderId", client_id)];
+            let refused = |error: &ErrorBody| CANCEL_REJECTIONS.contains(&error.code);
+            self.send(Method::DELETE, &parameters, signed_at_ms, refused, read).await
+        }
+        .boxed()
+    }
+
+    fn order<'a>(
+        &'a self,
+        symbol: &'a str,
+        client_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>> {
+        async move {
+            let parameters = [("symbol", symbol), ("origClientOrderId", client_id)];
+            let (status, after, body) = self.look_up(ORDER, &parameters, now_ms).await?;
+            if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_ORDER) {
+                return Ok(None);
+            }
+            let row: OrderRow = read_answer((status, after, body))?;
+            same("client id", &row.client_order_id, client_id).map_err(unreadable)?;
+            read_order(row, symbol).map(Some).map_err(unreadable)
+        }
+        .boxed()
+    }
+
+    fn open_orders<'a>(
+        &'a self,
+        symbol: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>> {
+        async move {
+            let answer = self.look_up(OPEN_ORDERS, &[("symbol", symbol)], now_ms).await?;
+            let rows: Vec<OrderRow> = read_answer(answer)?;
+            rows.into_iter().map(|row| read_order(row, symbol).map_err(unreadable)).collect()
+        }
+        .boxed()
+    }
+
+    fn trades<'a>(
+        &'a self,
+        symbol: &'a str,
+        venue_order_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<TradeRecord>, LookupFailed>> {
+        async move {
+            let mut found = Vec::new();
+            let mut from_id = 0;
+            for _ in 0..TRADES_PAGES_MAX {
+                let rows = self.trades_page(symbol, venue_order_id, from_id, now_ms).await?;
+                let full = rows.len() >= TRADES_PAGE;
+                for row in rows {
+                    if row.id < from_id {
+                        return Err(unreadable(format!("trade {} is out of order", row.id)));
+                    }
+                    from_id = row.id + 1;
+                    found.push(read_trade(row, symbol, venue_order_id).map_err(unreadable)?);
+                }
+                if !full {
+                    return Ok(found);
+                }
+            }
+            Err(unreadable("more trades than one order can have".into()))
+        }
+        .boxed()
+    }
+}
+
+type Answer = (StatusCode, Option<std::time::Duration>, Vec<u8>);
+
+impl Binance {
+    /// Sends what changes something, once.
+    async fn send(
+        &self,
+        method: Method,
+        parameters: &[(&str, &str)],
+        signed_at_ms: i64,
+        refused: impl Fn(&ErrorBody) -> bool,
+        read_id: impl Fn(&[u8]) -> Result<String, String>,
+    ) -> SendOutcome {
+        match self.signed(method, ORDER, parameters, signed_at_ms).await {
+            Err(error) if error.is_connect() => SendOutcome::NotSent { reason: describe(&error), after: None },
+            Err(error) => SendOutcome::Unknown(describe(&error)),
+            Ok(answer) => read_sent(answer, refused, read_id).await,
+        }
+    }
+
+    async fn look_up(&self, path: &str, parameters: &[(&str, &str)], now_ms: i64) -> Result<Answer, LookupFailed> {
+        let answer = self.signed(Method::GET, path, parameters, now_ms).await;
+        let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
+        let (status, after) = (answer.status(), retry_after(&answer));
+        let body = answer.bytes().await.map_err(|error| LookupFailed { reason: describe(&error), after })?;
+        Ok((status, after, body.to_vec()))
+    }
+
+    /// Trades of an order from a trade's id on. Without `fromId` the venue gives the newest only.
+    async fn trades_page(
+        &self,
+        symbol: &str,
+        venue_order_id: &str,
+        from_id: u64,
+        now_ms: i64,
+    ) -> Result<Vec<TradeRow>, LookupFailed> {
+        let (from_id, limit) = (from_id.to_string(), TRADES_PAGE.to_string());
+        let parameters =
+            [("symbol", symbol), ("orderId", venue_order_id), ("fromId", from_id.as_str()), ("limit", limit.as_str())];
+        read_answer(self.look_up(TRADES, &parameters, now_ms).await?)
+    }
+}
+
+fn order_parameters<'a>(order: &NewOrder<'a>) -> Vec<(&'static str, &'a str)> {
+    let side = match order.side {
+        Side::Buy => "BUY",
+        Side::Sell => "SELL",
+    };
+    let mut parameters = vec![
+        ("symbol", order.symbol),
+        ("side", side),
+        ("quantity", order.quantity),
+        ("newClientOrderId", order.client_id),
+        // What was traded is read from the trades, never from here: the shortest answer is the one least often lost.
+        ("newOrderRespType", "ACK"),
+    ];
+    match order.kind {
+        OrderKind::Market => parameters.push(("type", "MARKET")),
+        OrderKind::LimitMaker { price } => parameters.extend([("type", "LIMIT_MAKER"), ("price", price)]),
+        OrderKind::Limit { price, time_in_force } => {
+            let time_in_force = match time_in_force {
+                TimeInForce::GoodTillCancelled => "GTC",
+                TimeInForce::ImmediateOrCancel => "IOC",
+                TimeInForce::FillOrKill => "FOK",
+            };
+            parameters.extend([("type", "LIMIT"), ("price", price), ("timeInForce", time_in_force)]);
+        }
+    }
+    parameters
+}
+
+/// "Duplicate order sent." has the code of a refusal, but says that the order is there. It is told from the others by
+/// its message, as the venue gives it nothing else; any wording with that word is taken for it.
+fn order_is_refused(error: &ErrorBody) -> bool {
+    let duplicate = error.msg.to_ascii_lowercase().contains("duplicate");
+    ORDER_REJECTIONS.contains(&error.code) || error.code == NEW_ORDER_REJECTED && !duplicate
+}
+
+fn read_order(row: OrderRow, symbol: &str) -> Result<OrderRecord, String> {
+    same("symbol", &row.symbol, symbol)?;
+    // Spot API, "Enum definitions: Order status".
+    let state = match row.status.as_str() {
+        "NEW" | "PENDING_NEW" | "PARTIALLY_FILLED" | "PENDING_CANCEL" => OrderState::Open,
+        "FILLED" => OrderState::Ended(OrderEnding::Filled),
+        "CANCELED" => OrderState::Ended(OrderEnding::Canceled),
+        "REJECTED" => OrderState::Ended(OrderEnding::Rejected),
+        "EXPIRED" | "EXPIRED_IN_MATCH" => OrderState::Ended(OrderEnding::Expired),
+        other => return Err(format!("status {other:?} of order {}", row.order_id)),
+    };
+    for amount in [&row.price, &row.orig_qty, &row.executed_qty, &row.cummulative_quote_qty] {
+        Amount::parse_part(amount).map_err(|_| format!("amount {amount:?} of order {}", row.order_id))?;
+    }
+    Ok(OrderRecord {
+        id: row.order_id.to_string(),
+        client_id: row.client_order_id,
+        state,
+        price: row.price,
+        quantity: row.orig_qty,
+        executed_quantity: row.executed_qty,
+        executed_quote: row.cummulative_quote_qty,
+        placed_at_ms: row.time,
+    })
+}
+
+fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> Result<TradeRecord, String> {
+    same("symbol", &row.symbol, symbol)?;
+    same("order", &row.order_id.to_string(), venue_order_id)?;
+    for amount in [&row.price, &row.qty, &row.quote_qty, &row.commission] {
+        Amount::parse_part(amount).map_err(|_| format!("amount {amount:?} of trade {}", row.id))?;
+    }
+    Ok(TradeRecord {
+        id: row.id.to_string(),
+        price: row.price,
+        quantity: row.qty,
+        quote_quantity: row.quote_qty,
+        fee: row.commission,
+        fee_asset: row.commission_asset,
+        is_maker: row.is_maker,
+        traded_at_ms: row.time,
+    })
+}
+
+fn read_answer<T: DeserializeOwned>((status, after, body): Answer) -> Result<T, LookupFailed> {
+    if status != StatusCode::OK {
+        return Err(LookupFailed { reason: refusal_text(status, &body), after });
+    }
+    json(&body).map_err(unreadable)
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn code(body: &[u8]) -> Option<i64> {
+    serde_json::from_slice::<ErrorBody>(body).ok().map(|error| error.code)
+}
+
+/// An answer about something else than was asked for is no answer.
+fn same(what: &str, answered: &str, asked: &str) -> Result<(), String> {
+    if answered == asked { Ok(()) } else { Err(format!("the answer is about another {what}: {answered:?}")) }
+}
+
+fn unreadable(mut what: String) -> LookupFailed {
+    what.insert_str(0, "unreadable record: ");
+    LookupFailed { reason: what, after: None }
+}

@@ -1,0 +1,166 @@
+//! What trading asks of an exchange: orders, and the trades they made.
+
+use futures::future::BoxFuture;
+
+use super::{LookupFailed, SendOutcome};
+
+/// Which way an order trades its base asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Spends the quote asset.
+    Buy,
+    /// Spends the base asset.
+    Sell,
+}
+
+/// How long a limit order stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeInForce {
+    /// Until it is filled or cancelled.
+    GoodTillCancelled,
+    /// What is not filled at once expires.
+    ImmediateOrCancel,
+    /// Filled at once and wholly, or not at all.
+    FillOrKill,
+}
+
+/// At which price an order trades. Prices are decimal strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderKind<'a> {
+    /// At this price or better.
+    Limit {
+        /// The price.
+        price: &'a str,
+        /// How long it stays.
+        time_in_force: TimeInForce,
+    },
+    /// At this price, and refused if it would take anything at once.
+    LimitMaker {
+        /// The price.
+        price: &'a str,
+    },
+    /// At any price.
+    Market,
+}
+
+/// An order to place.
+#[derive(Clone, Copy, Debug)]
+pub struct NewOrder<'a> {
+    /// Our id of it.
+    pub client_id: &'a str,
+    /// What is traded, in the venue's words.
+    pub symbol: &'a str,
+    /// Which way.
+    pub side: Side,
+    /// At which price.
+    pub kind: OrderKind<'a>,
+    /// How much of the base asset, a decimal string.
+    pub quantity: &'a str,
+}
+
+/// How an order ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderEnding {
+    /// All of it was traded.
+    Filled,
+    /// It was cancelled, by us or by somebody with access to the account.
+    Canceled,
+    /// The venue did not take it.
+    Rejected,
+    /// The venue ended it, by its type or by a rule of its own.
+    Expired,
+}
+
+/// How an order stands in the venue's own record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderState {
+    /// It may still trade.
+    Open,
+    /// It is over. What was executed until then stays executed, whatever the ending.
+    Ended(OrderEnding),
+}
+
+/// The venue's own record of an order. Amounts are decimal strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrderRecord {
+    /// The venue's id, of its symbol.
+    pub id: String,
+    /// Our id.
+    pub client_id: String,
+    /// How it stands.
+    pub state: OrderState,
+    /// Its limit; zero for a market order.
+    pub price: String,
+    /// How much of the base asset it is for.
+    pub quantity: String,
+    /// How much of that was traded.
+    pub executed_quantity: String,
+    /// What that came to in the quote asset.
+    pub executed_quote: String,
+    /// When the venue took it, by its clock, ms since 1970.
+    pub placed_at_ms: i64,
+}
+
+/// The venue's own record of a trade. Amounts are decimal strings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TradeRecord {
+    /// The venue's id, of its symbol.
+    pub id: String,
+    /// In units of the quote asset.
+    pub price: String,
+    /// In the base asset.
+    pub quantity: String,
+    /// In the quote asset.
+    pub quote_quantity: String,
+    /// What the venue took for it.
+    pub fee: String,
+    /// The asset that was taken in; it may be neither of the two.
+    pub fee_asset: String,
+    /// Whether the order was resting when it was met.
+    pub is_maker: bool,
+    /// By the venue's clock, ms since 1970.
+    pub traded_at_ms: i64,
+}
+
+/// What orders need of a venue. Times are ms since 1970 and come from the caller, so that every process signs by one
+/// clock.
+pub trait Spot: Send + Sync {
+    /// Places an order, once. The venue refuses it when it arrives past `signed_at_ms` plus the receive window.
+    ///
+    /// `Done` says that it was taken, not what came of it. "Insufficient balance" may be an earlier attempt's success:
+    /// a rejection speaks for its own attempt only.
+    fn place<'a>(&'a self, order: NewOrder<'a>, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome>;
+
+    /// Asks for the end of an order, once.
+    ///
+    /// `Rejected` says that this cancel had no effect, as when the order is over already, or not known (yet): it says
+    /// nothing about the order, whose own record has to be looked up in any case.
+    fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome>;
+
+    /// The order with this client id; `None` only when the venue says that there is none. An order that was taken just
+    /// now may not be shown yet: absence proves something only past the deadline and the venue's visibility lag.
+    ///
+    /// A client id is unique among open orders only: when it was used more than once, the venue answers with the
+    /// newest order, and with an older one when the newest did not reach it. Use each client id for one order, and
+    /// believe no record whose `placed_at_ms` is before the attempt.
+    fn order<'a>(
+        &'a self,
+        symbol: &'a str,
+        client_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>>;
+
+    /// All open orders of a symbol, whoever placed them. Complete, or an error.
+    fn open_orders<'a>(&'a self, symbol: &'a str, now_ms: i64)
+    -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>>;
+
+    /// All trades of an order that the venue shows by now, oldest first. Complete as far as that goes, or an error: a
+    /// venue may show a trade later than the end of its order, so they are all there only when their quantities sum up
+    /// to the record's `executed_quantity`.
+    fn trades<'a>(
+        &'a self,
+        symbol: &'a str,
+        venue_order_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<TradeRecord>, LookupFailed>>;
+}

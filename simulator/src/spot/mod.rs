@@ -1,0 +1,20 @@
+//! The spot market: symbols, their prices and depth, the orders and the trades they make.
+//!
+//! Everything but the account's own orders is synthetic: a depth around a middle price, the same for every taker.
+//! Own orders don't meet each other. The market is still unless told otherwise: the price is frozen, and an order
+//! that found nothing to take rests until somebody fills or ends it.
+
+mod book;
+mod depth;
+pub(crate) mod engine;
+mod fees;
+mod order;
+mod price;
+mod symbol;
+
+pub(crate) use book::{Book, Step};
+pub(crate) use order::{Fill, Order, OrderEnd, OrderState, OrderType, Side, TimeInForce, Trade};
+pub(crate) use symbol::{Symbol, load};
+
+/// Decimal places of every amount the market shows (`baseAssetPrecision`, `quoteAssetPrecision`).
+pub(crate) const PLACES: u32 = 8;
