@@ -172,9 +172,10 @@ END $$;
 
 -- The order as it is: what it needs and has, and the refunds that belong to it.
 CREATE FUNCTION funding_status(p_order_id text) RETURNS jsonb
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql AS $$
     SELECT jsonb_build_object(
         'order_id', f.order_id, 'state', f.state, 'user_id', f.owner, 'venue', f.venue, 'reason', f.reason,
+        'remaining_ms', greatest(0, ceil(extract(epoch FROM f.deadline - clock_timestamp()) * 1000))::bigint,
         'needs', (SELECT jsonb_agg(jsonb_build_object('asset_id', n.asset, 'needed', trim_scale(n.needed)::text,
                                        'reserved', trim_scale(n.reserved)::text) ORDER BY n.asset)
                     FROM funding_needs AS n WHERE n.order_id = f.order_id),
@@ -210,6 +211,10 @@ BEGIN
             PERFORM refuse_bad_destination(d.key, d.value ->> 'network', d.value ->> 'address', d.value ->> 'tag',
                                            'refund_destination.' || d.key);
         END LOOP;
+        IF NOT EXISTS (SELECT FROM networks WHERE venue = p_venue) THEN
+            PERFORM refuse_input('venue', 'one of the known venues: '
+                || (SELECT coalesce(string_agg(DISTINCT venue, ', '), '(none)') FROM networks));
+        END IF;
         PERFORM pg_advisory_xact_lock(hashtextextended(format('deposit-tag/%s/%s', p_venue, p_tag), 0));
         INSERT INTO fundings (order_id, holder, content, input, owner, venue, refund_to, state, deadline)
         VALUES (p_order_id, p_holder, p_content, p_input, p_owner, p_venue, p_refund_to,

@@ -26,6 +26,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The same, and what it keeps from happening.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Again { kind, message, after } => Self::Again { kind, message: format!("{what}: {message}"), after },
+            refused @ Self::Refused(_) => refused,
+        }
+    }
+
     /// The same, but with this pause where it names none.
     pub(crate) fn not_before(self, pause: Duration) -> Self {
         match self {

@@ -2,8 +2,14 @@
 //! activities that workflows run on them.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod beat;
 pub mod books;
 pub mod failpoint;
 mod failure;
+pub mod fundings;
+pub mod observations;
+pub mod pauses;
 pub mod payouts;
+pub mod recovery;
+pub mod trading;
 pub mod venue;

@@ -150,10 +150,19 @@ pub struct FundingStatus {
     pub venue: String,
     /// Why it expired.
     pub reason: Option<String>,
+    /// How long its payments are still waited for, ms.
+    pub remaining_ms: u64,
     /// What it needs and has.
     pub needs: Vec<Funded>,
     /// What goes back.
     pub refunds: Vec<FundingRefund>,
+}
+
+impl FundingRefund {
+    /// True while no workflow has opened it.
+    pub fn is_to_be_started(&self) -> bool {
+        self.state == "to be started"
+    }
 }
 
 impl FundingStatus {

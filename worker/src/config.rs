@@ -31,6 +31,13 @@ pub struct WorkerConfig {
     pub task_queue: String,
     #[command(flatten)]
     pub venue: VenueConfig,
+    /// How often the venue's records are read for deposits and ended payouts, and lost workflows are looked for, ms;
+    /// 0 leaves it to other workers
+    #[arg(long, env = "BACKSTOP_WATCH_EVERY_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    pub watch_every_ms: u32,
+    /// How long an operation may stand still before its workflow is looked for, ms
+    #[arg(long, env = "BACKSTOP_ADOPT_AFTER_MS", default_value_t = 30_000)]
+    pub adopt_after_ms: u32,
     /// Written once the worker serves, with its process id
     #[arg(long, env = "BACKSTOP_READY_FILE")]
     pub ready_file: Option<PathBuf>,

@@ -7,9 +7,14 @@ use backon::{ExponentialBuilder, Retryable};
 use backstop_activities::{
     books::Books,
     failpoint,
+    fundings::FundingActivities,
+    observations::ObservationActivities,
+    pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
+    recovery::RecoveryActivities,
+    trading::TradingActivities,
 };
-use backstop_workflows::{MAIN_QUEUE, Refund, Withdraw, search, venue_queue};
+use backstop_workflows::{FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, Watch, Withdraw, search, venue_queue};
 use reqwest::Url;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};
 use temporalio_common::protos::temporal::api::{
@@ -21,7 +26,10 @@ use temporalio_sdk::{
     runtime::RuntimeOptions,
 };
 
-use crate::config::{WorkerConfig, database};
+use crate::{
+    config::{WorkerConfig, database},
+    start::{ByClient, watch},
+};
 
 /// How long running activities may take to end after SIGTERM.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -49,23 +57,34 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     register_search_attributes(&client, &config.temporal_namespace).await?;
 
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
+    let starter = Arc::new(ByClient { client: client.clone(), task_queue: config.task_queue.clone() });
+    let quiet = Duration::from_millis(config.adopt_after_ms.into());
     let options = WorkerOptions::new(&config.task_queue)
         .register_workflow::<Refund>()?
         .register_workflow::<Withdraw>()?
+        .register_workflow::<PauseAndWithdraw>()?
+        .register_workflow::<FundOrder>()?
+        .register_workflow::<Watch>()?
         .register_activities(LedgerActivities { books: books.clone() })
+        .register_activities(PauseActivities { books: books.clone() })
+        .register_activities(FundingActivities { books: books.clone() })
+        .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(SHUTDOWN_GRACE)
         .build();
     let mut workers = vec![Worker::new(&runtime, client.clone(), options)?];
     if let Some(connector) = connector {
-        let venue = VenueActivities { books, venue: Arc::new(connector), patience: config.venue.patience() };
+        let (venue, patience) = (Arc::new(connector), config.venue.patience());
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
-            .register_activities(venue)
+            .register_activities(VenueActivities { books: books.clone(), venue: venue.clone(), patience })
+            .register_activities(ObservationActivities { books: books.clone(), venue: venue.clone() })
+            .register_activities(TradingActivities { books, venue, patience })
             .activity_inbound_interceptor(Failpoints)
             .graceful_shutdown_period(SHUTDOWN_GRACE)
             .build();
-        workers.push(Worker::new(&runtime, client, options)?);
+        workers.push(Worker::new(&runtime, client.clone(), options)?);
+        watch(&client, &config).await?;
     }
     let queues: Vec<&str> = workers.iter().map(Worker::task_queue).collect();
     tracing::info!(?queues, "serving");

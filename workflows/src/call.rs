@@ -20,6 +20,10 @@ impl<I, O> Named<I, O> {
     pub(crate) fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), types: PhantomData }
     }
+
+    pub(crate) fn of<A: ActivityDefinition<Input = I, Output = O>>(activity: &A) -> Self {
+        Self::new(activity.name())
+    }
 }
 
 impl<I, O> Clone for Named<I, O> {
@@ -88,6 +92,20 @@ where
         .summary(summary.to_owned())
         .build();
     ctx.execute_activity(activity, input, regular).await.map_err(|error| classify(&error))
+}
+
+/// The options of a look at the books that is tried again until it has something to tell, or `within` is over.
+pub(crate) fn books_options<W>(within: Duration, summary: &str, ctx: &WorkflowContext<W>) -> ActivityOptions {
+    let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
+        schedule_to_close: within,
+        start_to_close: LEDGER_TIMEOUT.min(within),
+    };
+    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
+    ActivityOptions::with_close_timeouts(timeouts)
+        .retry_policy(retries)
+        .cancellation_token(ctx.cancellation_token())
+        .summary(summary)
+        .build()
 }
 
 /// The options of a venue call: on the venue's queue, tried again until `within` is over (for ever without it).

@@ -4,7 +4,7 @@ use temporalio_common::protos::temporal::api::{
     enums::v1::RetryState,
     failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo},
 };
-use temporalio_sdk::{ActivityExecutionError, ApplicationFailure, WorkflowTermination};
+use temporalio_sdk::{ActivityExecutionError, ApplicationFailure, ChildWorkflowExecutionError, WorkflowTermination};
 
 use crate::input::refuse;
 
@@ -36,14 +36,30 @@ impl From<StepFailure> for WorkflowTermination {
     }
 }
 
-fn typed(kind: &str, message: String) -> WorkflowTermination {
+pub(crate) fn typed(kind: &str, message: String) -> WorkflowTermination {
     ApplicationFailure::builder(message).type_name(kind.to_owned()).non_retryable(true).build().into()
 }
 
 /// Reads an activity's error. The raw failure is walked from the outside in, because an application failure stands in the
 /// failure itself for a local activity, in its cause for a regular one, and beneath a timeout after a worker's death.
 pub fn classify(error: &ActivityExecutionError) -> StepFailure {
-    let Some(failure) = error.failure() else { return StepFailure::Failed(error.to_string()) };
+    error.failure().map_or_else(|| StepFailure::Failed(error.to_string()), read)
+}
+
+/// Reads a child workflow's error, in the same way. `None` when it was ended by force, and its operation may not be over.
+pub(crate) fn classify_child(error: &ChildWorkflowExecutionError) -> Option<StepFailure> {
+    let Some(failure) = error.failure() else { return Some(StepFailure::Failed(error.to_string())) };
+    let mut chain = std::iter::successors(Some(failure), |f| f.cause.as_deref());
+    let by_force = |f: &Failure| {
+        matches!(
+            f.failure_info,
+            Some(FailureInfo::TerminatedFailureInfo(_) | FailureInfo::TimeoutFailureInfo(_))
+        )
+    };
+    (!chain.any(by_force)).then(|| read(failure))
+}
+
+fn read(failure: &Failure) -> StepFailure {
     let chain: Vec<&Failure> = std::iter::successors(Some(failure), |f| f.cause.as_deref()).collect();
     let refusal = chain.iter().find_map(|f| match &f.failure_info {
         Some(FailureInfo::ApplicationFailureInfo(info)) if info.non_retryable => read_refusal(&f.message, info),

@@ -2,20 +2,27 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod call;
+mod child;
 mod failure;
+mod fund;
 mod input;
+mod pause;
 mod payout;
 mod progress;
 mod refund;
 mod saga;
 pub mod search;
+mod watch;
 mod withdraw;
 
+pub use fund::FundOrder;
 pub use failure::{StepFailure, classify};
 pub use input::RawInput;
+pub use pause::PauseAndWithdraw;
 pub use progress::{Progress, StepState, StepStatus, Tracked};
 pub use refund::Refund;
 pub use saga::{Past, Pivot, Saga, Unwound};
+pub use watch::Watch;
 pub use withdraw::Withdraw;
 
 /// The task queue of workflows and ledger activities.
@@ -25,4 +32,9 @@ pub const MAIN_QUEUE: &str = "backstop";
 pub fn venue_queue(main: &str, venue: &str) -> String {
     let prefix = main.strip_suffix(MAIN_QUEUE).unwrap_or_default();
     format!("{prefix}venue-{venue}")
+}
+
+/// The id of the workflow that watches a venue.
+pub fn watch_id(main: &str, venue: &str) -> String {
+    format!("watch/{}", venue_queue(main, venue))
 }

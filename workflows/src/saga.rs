@@ -298,7 +298,7 @@ pub(crate) fn update<W: Tracked>(ctx: &WorkflowContext<W>, change: impl FnOnce(&
     ctx.set_current_details(text);
 }
 
-fn begin<W: Tracked>(ctx: &WorkflowContext<W>, title: &str, undo: &str) -> usize {
+pub(crate) fn begin<W: Tracked>(ctx: &WorkflowContext<W>, title: &str, undo: &str) -> usize {
     let status = StepStatus { step: title.into(), state: StepState::Running, undo: undo.into(), note: String::new() };
     let mut step = 0;
     update(ctx, |progress| {
@@ -308,7 +308,7 @@ fn begin<W: Tracked>(ctx: &WorkflowContext<W>, title: &str, undo: &str) -> usize
     step
 }
 
-fn note<W: Tracked>(ctx: &WorkflowContext<W>, step: usize, state: StepState, text: &str) {
+pub(crate) fn note<W: Tracked>(ctx: &WorkflowContext<W>, step: usize, state: StepState, text: &str) {
     update(ctx, |progress| {
         if let Some(status) = progress.steps.get_mut(step) {
             status.state = state;

@@ -155,7 +155,7 @@ async fn await_approval(
         return Err(StepFailure::Cancelled);
     }
     // A word that is on its way to the books at this moment may come first: then it counts.
-    let expire = Named::new(LedgerActivities::expire.name());
+    let expire = Named::of(&LedgerActivities::expire);
     let summary = format!("nobody approved {} in time", order.payout_id);
     ledger(ctx, expire, order.as_ref(), &summary, &ctx.cancellation_token()).await
 }
@@ -171,7 +171,7 @@ async fn decide(
     let verb = if approve { "approve" } else { "reject" };
     let summary = format!("{verb} {}, says {}", payout.payout_id, decision.operator);
     let input = Decide { payout, approve, decision };
-    let activity = Named::new(LedgerActivities::decide.name());
+    let activity = Named::of(&LedgerActivities::decide);
     let token = WorkflowCancellationToken::new();
     let receipt: PayoutReceipt = match ledger(ctx, activity, input, &summary, &token).await {
         Ok(receipt) => receipt,

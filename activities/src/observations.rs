@@ -1,0 +1,153 @@
+//! What a venue's records show that nobody asked about: deposits that came in, and payouts that were paid after they were
+//! over.
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_domain::{
+    RefusalKind,
+    machine::PayoutState,
+    payout::{PaidRecord, PayoutRef},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{
+    beat::beating,
+    books::{Books, BooksError},
+    failure::Failure,
+    venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, RecordState, WithdrawalRecord},
+};
+
+/// The input of `venue_deposits` and `venue_review`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Observe {
+    /// The venue, by its name in the books.
+    pub venue: String,
+}
+
+/// Reads one venue's records, on that venue's own task queue.
+pub struct ObservationActivities {
+    /// The books.
+    pub books: Books,
+    /// The venue.
+    pub venue: Arc<dyn PayoutVenue>,
+}
+
+/// The longest pause before a venue that could not be read is read again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Read again each time: a deposit may show later than the venue says that it came in.
+const OVERLAP_MS: i64 = 3_600_000;
+/// The venue stamps its records with its own clock: look a little further than now.
+const AHEAD_MS: i64 = 60_000;
+/// How long a payout is watched after it is over.
+const REVIEW_MS: i64 = 7 * 24 * 3_600_000 - 2 * AHEAD_MS;
+
+#[activities]
+impl ObservationActivities {
+    /// Books the deposits that the venue counts as final, each once. Rereads from the oldest that is not final.
+    #[activity(name = "venue_deposits")]
+    pub async fn deposits(self: Arc<Self>, ctx: ActivityContext, input: Observe) -> Result<String, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.read_deposits(&input.venue)).await
+    }
+
+    /// Holds what the venue has paid against payouts that are over: none may have been paid twice, or after its return.
+    #[activity(name = "venue_review")]
+    pub async fn review(self: Arc<Self>, ctx: ActivityContext, input: Observe) -> Result<String, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.review_payouts(&input.venue)).await
+    }
+}
+
+impl ObservationActivities {
+    async fn read_deposits(&self, venue: &str) -> Result<String, Failure> {
+        let name = format!("deposits/{venue}");
+        let (mark, now) = self.books.watermark(&name).await?;
+        let from = mark.unwrap_or(now) - OVERLAP_MS;
+        let records = self.venue.deposits(from, now + AHEAD_MS, now).await.map_err(unreadable)?;
+        let (mut booked, mut pending, mut oldest_pending) = (0, 0, now);
+        for record in &records {
+            match record.state {
+                DepositState::Final => booked += u32::from(self.book(venue, record).await?),
+                DepositState::Pending | DepositState::Locked => {
+                    pending += 1;
+                    oldest_pending = oldest_pending.min(record.inserted_at_ms);
+                }
+                DepositState::Rejected => {}
+            }
+        }
+        self.books.watermark_set(&name, oldest_pending).await?;
+        Ok(format!("{} deposits read, {booked} of them new, {pending} not final yet", records.len()))
+    }
+
+    /// A record that can't be booked as it stands is a finding, and keeps no other from being booked.
+    async fn book(&self, venue: &str, record: &DepositRecord) -> Result<bool, Failure> {
+        let (asset, network, tag) = (&record.asset, &record.network, record.tag.as_deref());
+        let refusal = match self.books.deposit_observe(venue, &record.id, asset, network, &record.amount, tag).await {
+            Ok(new) => return Ok(new),
+            Err(BooksError::Refused(refusal)) => refusal,
+            Err(error) => return Err(error.into()),
+        };
+        let (kind, severity) = match refusal.kind {
+            RefusalKind::Conflict => ("deposit_differs", "critical"),
+            _ => ("deposit_not_bookable", "warning"),
+        };
+        let evidence = json!({"asset_id": asset, "network": network, "amount": record.amount, "tag": tag,
+            "tx_id": record.tx_id, "why": refusal.message});
+        self.books.find(kind, &format!("deposit/{venue}/{}", record.id), severity, &evidence).await?;
+        Ok(false)
+    }
+
+    async fn review_payouts(&self, venue: &str) -> Result<String, Failure> {
+        let (_, now) = self.books.watermark("review").await?;
+        let records = self.venue.history(now - REVIEW_MS, now + AHEAD_MS, now).await.map_err(unreadable)?;
+        let mut wrong = 0;
+        for record in records.iter().filter(|record| record.state != RecordState::Failed) {
+            wrong += u32::from(self.review_record(venue, record).await?);
+        }
+        Ok(format!("{} withdrawals of a week reviewed, {wrong} that should not be", records.len()))
+    }
+
+    async fn review_record(&self, venue: &str, record: &WithdrawalRecord) -> Result<bool, Failure> {
+        let Some(client_id) = record.client_id.as_deref().filter(|id| may_be_ours(id)) else { return Ok(false) };
+        let evidence = json!({"venue": venue, "venue_reference": record.id, "client_id": client_id,
+            "received": record.received, "network_fee": record.network_fee});
+        let Some(standing) = self.books.payout_of_client(client_id).await? else {
+            self.books.find("withdrawal_without_payout", &format!("{venue}/{}", record.id), "critical", &evidence).await?;
+            return Ok(true);
+        };
+        let receipt = standing.receipt;
+        let settled_by_it = receipt.venue_reference.as_deref() == Some(&record.id);
+        match (receipt.state, record.state) {
+            (PayoutState::Settled, _) if settled_by_it => Ok(false),
+            // The books open the finding that fits: paid twice, or paid after its return.
+            (state, RecordState::Completed) if state.is_final() => {
+                let payout = PayoutRef { payout_id: receipt.payout_id, holder: standing.holder };
+                let paid = PaidRecord {
+                    venue_reference: record.id.clone(),
+                    received: record.received.clone(),
+                    network_fee: record.network_fee.clone(),
+                    tx_id: record.tx_id.clone(),
+                };
+                self.books.payout_settle(&payout, &paid).await?;
+                Ok(true)
+            }
+            (state, _) if state.is_final() => {
+                let id = receipt.payout_id.as_str();
+                self.books.find("payout_on_its_way_after_end", id, "critical", &evidence).await?;
+                Ok(true)
+            }
+            // Its workflow is still at it.
+            _ => Ok(false),
+        }
+    }
+}
+
+/// The form of the client ids that payouts carry. Others may use the same account.
+fn may_be_ours(client_id: &str) -> bool {
+    client_id.len() == 32 && client_id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+    Failure::Again { kind: "LookupFailed", message: format!("the venue's records could not be read: {reason}"), after }
+}

@@ -1,0 +1,129 @@
+//! Calls of a venue's spot market, on that venue's own task queue.
+
+use std::{fmt, sync::Arc};
+
+use backstop_domain::RefusalKind;
+use serde::{Deserialize, Serialize};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{
+    beat::beating,
+    books::{Books, BooksError, OrderRow},
+    failure::Failure,
+    payouts::VenuePatience,
+    venue::{LookupFailed, OrderState, Spot},
+};
+
+/// The input of `venue_drain`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Drain {
+    /// Which strategy's orders.
+    pub strategy_key: String,
+}
+
+/// What a drain found to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DrainReport {
+    /// How many orders the last round ended.
+    pub ended: u32,
+}
+
+impl fmt::Display for DrainReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("every order has ended, and nothing is reserved")
+    }
+}
+
+/// Calls of one venue's spot market.
+pub struct TradingActivities {
+    /// The books.
+    pub books: Books,
+    /// The venue.
+    pub venue: Arc<dyn Spot>,
+    /// Its timings.
+    pub patience: VenuePatience,
+}
+
+/// What a record of the venue may be older than its order's attempt, for its clock's sake.
+const CLOCK_MARGIN_MS: i64 = 60_000;
+
+#[activities]
+impl TradingActivities {
+    /// Cancels a strategy's orders, books every fill they made, and ends them, until the books say that nothing of the
+    /// strategy is open. "Not yet" fails, says what is still open, and is tried again.
+    #[activity(name = "venue_drain")]
+    pub async fn drain(self: Arc<Self>, ctx: ActivityContext, input: Drain) -> Result<DrainReport, ActivityError> {
+        beating(&ctx, self.patience.poll_max, self.drain_round(&input.strategy_key)).await
+    }
+}
+
+/// What a look at an order came to.
+#[derive(PartialEq)]
+enum Seen {
+    Over,
+    /// It was asked to end just now: the next look may find it ended.
+    Cancelled,
+    Open,
+}
+
+impl TradingActivities {
+    async fn drain_round(&self, strategy_key: &str) -> Result<DrainReport, Failure> {
+        let mut ended = 0;
+        let mut unreadable = None;
+        // The second look is at what the first one has cancelled.
+        for _ in 0..2 {
+            let mut cancelled = false;
+            for order in self.books.live_orders(strategy_key).await? {
+                match self.end_order(&order).await {
+                    Ok(Seen::Over) => ended += 1,
+                    Ok(seen) => cancelled |= seen == Seen::Cancelled,
+                    // One order that can't be read must not keep the others from ending.
+                    Err(failure) => unreadable = Some(failure),
+                }
+            }
+            if !cancelled {
+                break;
+            }
+        }
+        let open = self.books.strategy_open_ends(strategy_key).await?;
+        match unreadable {
+            _ if open.is_empty() => Ok(DrainReport { ended }),
+            Some(failure) => Err(failure.about(&open.join("; "))),
+            None => Err(Failure::Again { kind: "NotDrained", message: open.join("; "), after: None }),
+        }
+    }
+
+    async fn end_order(&self, order: &OrderRow) -> Result<Seen, Failure> {
+        let Some(signed_at_ms) = order.signed_at_ms else { return Ok(Seen::Open) };
+        let symbol = format!("{}{}", order.base, order.quote);
+        let found = self.venue.order(&symbol, &order.order_id, order.now_ms).await.map_err(unreadable)?;
+        let Some(record) = found.filter(|record| record.placed_at_ms >= signed_at_ms - CLOCK_MARGIN_MS) else {
+            let why = "not known to the venue past its time";
+            let void = self.books.order_void(&order.order_id, order.now_ms, false, why).await?;
+            return Ok(if void { Seen::Over } else { Seen::Open });
+        };
+        self.books.order_place(&order.order_id, &record.id).await?;
+        if record.state == OrderState::Open {
+            let outcome = self.venue.cancel(&symbol, &order.order_id, order.now_ms).await;
+            tracing::info!(order = order.order_id, ?outcome, "cancelled");
+        }
+        for trade in self.venue.trades(&symbol, &record.id, order.now_ms).await.map_err(unreadable)? {
+            // The venue numbers its trades by symbol.
+            let trade_id = format!("{symbol}:{}", trade.id);
+            let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
+            self.books.fill_book(&order.order_id, &trade_id, legs, (&trade.fee, &trade.fee_asset)).await?;
+        }
+        let OrderState::Ended(ending) = record.state else { return Ok(Seen::Cancelled) };
+        match self.books.order_end(&order.order_id, &record.executed_quantity, &format!("{ending:?}")).await {
+            Ok(_) => Ok(Seen::Over),
+            // Trades may show later than the order's end.
+            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::NotAllowed => Ok(Seen::Open),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+    Failure::Again { kind: "LookupFailed", message: format!("the venue could not be read: {reason}"), after }
+}

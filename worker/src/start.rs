@@ -1,0 +1,56 @@
+//! Starting workflows from the worker: operations that have lost theirs, and the venue's watch.
+
+use anyhow::{Context, Result};
+use backstop_activities::{books::Unfinished, recovery::Starter};
+use backstop_workflows::{RawInput, Watch, watch_id};
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::json;
+use temporalio_client::{
+    Client, UntypedWorkflow, WorkflowIdConflictPolicy, WorkflowStartOptions, errors::WorkflowStartError,
+};
+use temporalio_common::data_converters::{PayloadConverter, RawValue};
+
+use crate::config::WorkerConfig;
+
+/// Starts workflows through the worker's own connection.
+pub(crate) struct ByClient {
+    pub(crate) client: Client,
+    pub(crate) task_queue: String,
+}
+
+impl Starter for ByClient {
+    fn start<'a>(&'a self, operation: &'a Unfinished) -> BoxFuture<'a, Result<bool, String>> {
+        async move {
+            let input = RawValue::from_value(&RawInput::of(operation.input.clone()), &PayloadConverter::default());
+            let options = WorkflowStartOptions::new(&self.task_queue, &operation.holder)
+                .id_conflict_policy(WorkflowIdConflictPolicy::Fail)
+                .static_summary("started again: its workflow was gone")
+                .build();
+            let workflow = UntypedWorkflow::new(&operation.workflow);
+            match self.client.start_workflow(workflow, input, options).await {
+                Ok(_) => Ok(true),
+                Err(WorkflowStartError::AlreadyStarted { .. }) => Ok(false),
+                Err(error) => Err(format!("{} could not be started: {error}", operation.holder)),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Makes sure that the venue is watched: once, however many workers serve it.
+///
+/// # Errors
+/// When Temporal refuses.
+pub(crate) async fn watch(client: &Client, config: &WorkerConfig) -> Result<()> {
+    if config.watch_every_ms == 0 {
+        return Ok(());
+    }
+    let venue = &config.venue.venue_name;
+    let input = json!({"venue": venue, "pause_ms": config.watch_every_ms});
+    let options = WorkflowStartOptions::new(&config.task_queue, watch_id(&config.task_queue, venue))
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .static_summary(format!("watch {venue}: deposits, ended payouts, lost workflows"))
+        .build();
+    client.start_workflow(Watch::run, RawInput::of(input), options).await.context("starting the venue's watch")?;
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! `FundOrder`: waits until an order's payments have come in, and sends back what the order does not take.
+
+use std::time::Duration;
+
+use backstop_activities::{
+    fundings::{AwaitFunding, ExpireFunding, FundingActivities, OpenFunding},
+    observations::{ObservationActivities, Observe},
+};
+use backstop_domain::{FundRequest, FundingStatus, InvalidInput, funding::FundingRefund, machine::FundingState};
+use futures::FutureExt;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
+    WorkflowTermination,
+};
+
+use crate::{
+    call::{Named, books_options, ledger, venue_options},
+    child,
+    failure::{StepFailure, classify},
+    input::{RawInput, refuse},
+    progress::{Progress, StepState, Tracked},
+    refund::Refund,
+    saga::{begin, note, update},
+    search, venue_queue,
+};
+
+/// How long the venue is asked for new deposits when somebody says that there are some.
+const LOOK: Duration = Duration::from_secs(10);
+/// The same before the order expires.
+const LAST_LOOK: Duration = Duration::from_secs(30);
+
+/// Waits for an order's payments: it is funded, or all that came goes back.
+#[workflow]
+pub struct FundOrder {
+    request: Result<FundRequest, InvalidInput>,
+    progress: Progress,
+    woken: bool,
+}
+
+#[workflow_methods]
+impl FundOrder {
+    #[init]
+    #[allow(clippy::needless_pass_by_value)] // the signature that the SDK calls
+    fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
+        Self { request: input.read(FundRequest::read), progress: Progress::default(), woken: false }
+    }
+
+    /// Check the input → open the order → wait for its payments → refund what it does not take. Gives the order as it is.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<FundingStatus> {
+        let request = ctx.state(|fund| fund.request.clone()).map_err(|invalid| refuse(invalid.into()))?;
+        ctx.upsert_search_attributes([
+            search::USER_ID.value_set(request.user_id.to_string()),
+            search::VENUE.value_set(request.venue.to_string()),
+        ]);
+        update(ctx, |progress| progress.operation = format!("order {}: {}", request.order_id, request.in_words()));
+        let funding = Funding { order_id: request.order_id.to_string(), holder: ctx.workflow_id().to_owned(), request };
+        let mut refunds = Vec::new();
+        let mut status = funding.open(ctx).await?;
+        let waiting = begin(ctx, "wait for payments", "what came in is refunded");
+        while status.state == FundingState::Awaiting {
+            funding.start_refunds(ctx, &status, &mut refunds);
+            show(ctx, waiting, StepState::Running, &status);
+            status = match funding.next(ctx, &status, &refunds).await {
+                Next::Changed(status) => status,
+                Next::TimeIsUp => funding.expire(ctx, "not paid in time").await?,
+                Next::Cancelled => funding.expire(ctx, "cancelled").await?,
+            };
+        }
+        let step = if status.state == FundingState::Funded { StepState::Done } else { StepState::Undoing };
+        show(ctx, waiting, step, &status);
+        funding.start_refunds(ctx, &status, &mut refunds);
+        futures::future::join_all(refunds.iter_mut().map(|refund| &mut refund.end)).await;
+        let status = funding.read(ctx).await?;
+        if status.state == FundingState::Expired {
+            show(ctx, waiting, StepState::Undone, &status);
+        }
+        if ctx.cancellation_token().is_cancelled() && status.state == FundingState::Expired {
+            return Err(WorkflowTermination::cancelled());
+        }
+        Ok(status)
+    }
+
+    /// Somebody says that a payment has come in. The venue's record decides; this only makes it be read now. What stands
+    /// in the signal is of no account.
+    #[signal]
+    pub fn payment_received(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _input: RawInput) {
+        self.woken = true;
+    }
+
+    /// How the order stands, step by step.
+    #[query]
+    pub fn status(&self, _ctx: &WorkflowContextView) -> Progress {
+        self.progress.clone()
+    }
+}
+
+/// What the waiting brought.
+enum Next {
+    Changed(FundingStatus),
+    TimeIsUp,
+    Cancelled,
+}
+
+/// A refund that was started, and its end.
+struct Started {
+    refund_id: String,
+    end: futures::future::Shared<futures::future::LocalBoxFuture<'static, ()>>,
+}
+
+struct Funding {
+    order_id: String,
+    holder: String,
+    request: FundRequest,
+}
+
+impl Funding {
+    async fn open(&self, ctx: &WorkflowContext<FundOrder>) -> Result<FundingStatus, WorkflowTermination> {
+        let step = begin(ctx, "open order", "none: it holds nothing yet, and what comes in goes back");
+        let input = OpenFunding { request: self.request.clone(), holder: self.holder.clone() };
+        let summary = format!("open order {}: {}", self.order_id, self.request.in_words());
+        // Not cancelled half-way: what may be open has to be expired.
+        let token = WorkflowCancellationToken::new();
+        let opened = ledger(ctx, Named::of(&FundingActivities::open), input, &summary, &token).await;
+        match opened {
+            Ok(status) => {
+                note(ctx, step, StepState::Done, &format!("deposit tag {}", self.request.deposit_tag));
+                Ok(status)
+            }
+            Err(failure) => {
+                note(ctx, step, StepState::Failed, &failure.to_string());
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// Waits until the books have news, the time is up, or the workflow is cancelled. A signal has the venue read at once.
+    async fn next(&self, ctx: &WorkflowContext<FundOrder>, status: &FundingStatus, refunds: &[Started]) -> Next {
+        let remaining = Duration::from_millis(status.remaining_ms);
+        if ctx.cancellation_token().is_cancelled() {
+            return Next::Cancelled;
+        }
+        if remaining.is_zero() {
+            self.look(ctx, LAST_LOOK).await;
+            return Next::TimeIsUp;
+        }
+        let refunds = refunds.iter().map(|refund| refund.refund_id.clone()).collect();
+        let input = AwaitFunding { order_id: self.order_id.clone(), refunds };
+        let options = books_options(remaining, &format!("wait for the payments of order {}", self.order_id), ctx);
+        let mut waiting = std::pin::pin!(ctx.execute_activity(FundingActivities::wait, input, options));
+        loop {
+            let mut woken = std::pin::pin!(ctx.wait_condition(|fund| fund.woken).fuse());
+            temporalio_sdk::workflows::select! {
+                news = waiting => return match news.map_err(|error| classify(&error)) {
+                    Ok(status) => Next::Changed(status),
+                    Err(StepFailure::Cancelled) => Next::Cancelled,
+                    Err(_) => {
+                        self.look(ctx, LAST_LOOK).await;
+                        Next::TimeIsUp
+                    }
+                },
+                _ = woken => {
+                    if ctx.cancellation_token().is_cancelled() {
+                        return Next::Cancelled;
+                    }
+                    ctx.state_mut(|fund| fund.woken = false);
+                    self.look(ctx, LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// Has the venue's deposits read now. What it can't tell now, the watcher reads later.
+    async fn look(&self, ctx: &WorkflowContext<FundOrder>, within: Duration) {
+        let queue = venue_queue(ctx.task_queue(), self.request.venue.as_str());
+        let summary = format!("read the deposits of {}", self.request.venue);
+        let options = venue_options(&queue, Some(within), &summary, &WorkflowCancellationToken::new());
+        let input = Observe { venue: self.request.venue.to_string() };
+        if let Err(error) = ctx.execute_activity(ObservationActivities::deposits, input, options).await {
+            tracing::info!(order = self.order_id, %error, "the deposits can't be read now");
+        }
+    }
+
+    async fn expire(
+        &self,
+        ctx: &WorkflowContext<FundOrder>,
+        reason: &str,
+    ) -> Result<FundingStatus, WorkflowTermination> {
+        let input =
+            ExpireFunding { order_id: self.order_id.clone(), holder: self.holder.clone(), reason: reason.to_owned() };
+        let summary = format!("expire order {}: {reason}", self.order_id);
+        let token = WorkflowCancellationToken::new();
+        Ok(ledger(ctx, Named::of(&FundingActivities::expire), input, &summary, &token).await?)
+    }
+
+    async fn read(&self, ctx: &WorkflowContext<FundOrder>) -> Result<FundingStatus, WorkflowTermination> {
+        let summary = format!("read order {}", self.order_id);
+        let token = WorkflowCancellationToken::new();
+        Ok(ledger(ctx, Named::of(&FundingActivities::status), self.order_id.clone(), &summary, &token).await?)
+    }
+
+    /// Starts the refunds that are still to be started, each once.
+    fn start_refunds(
+        &self,
+        ctx: &WorkflowContext<FundOrder>,
+        status: &FundingStatus,
+        started: &mut Vec<Started>,
+    ) {
+        for refund in &status.refunds {
+            if started.iter().all(|known| known.refund_id != refund.refund_id) {
+                started.push(self.start_refund(ctx, refund));
+            }
+        }
+    }
+
+    fn start_refund(&self, ctx: &WorkflowContext<FundOrder>, refund: &FundingRefund) -> Started {
+        let amount = format!("{} {}", refund.input["amount"], refund.input["asset_id"]).replace('"', "");
+        let step = begin(ctx, &format!("refund {amount}"), "none: it is a refund");
+        let (ctx, input, id) = (ctx.clone(), refund.input.clone(), format!("refund/{}", refund.refund_id));
+        let summary = format!("refund {amount} of order {}", self.order_id);
+        let run = async move {
+            let input = || RawInput::of(input.clone());
+            // Sent back also when the order was called off.
+            let token = WorkflowCancellationToken::new();
+            match child::follow(&ctx, || Refund::run, input, &id, &summary, &token).await {
+                Ok(receipt) => note(&ctx, step, StepState::Done, receipt.state.name()),
+                // The deposit stays with the user, and the books say why.
+                Err(failure) => note(&ctx, step, StepState::Failed, &failure.to_string()),
+            }
+        };
+        let mut end = run.boxed_local().shared();
+        // Polled once, so that it begins now and not when somebody waits for it.
+        let _ = (&mut end).now_or_never();
+        Started { refund_id: refund.refund_id.clone(), end }
+    }
+}
+
+fn show(ctx: &WorkflowContext<FundOrder>, step: usize, state: StepState, status: &FundingStatus) {
+    ctx.upsert_search_attributes([search::OPERATION_STATE.value_set(status.state.name().to_owned())]);
+    note(ctx, step, state, &status.in_words());
+    update(ctx, |progress| status.state.name().clone_into(&mut progress.state));
+}
+
+impl Tracked for FundOrder {
+    fn shown(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}

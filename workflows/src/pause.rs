@@ -1,0 +1,225 @@
+//! `PauseAndWithdraw`: stops a strategy, waits until all its money is free, and pays some of it out.
+
+use backstop_activities::{
+    pauses::{Drained, EndPause, OpenPause, PauseActivities, PauseEnd, StopStrategy},
+    trading::{Drain, TradingActivities},
+};
+use backstop_domain::{
+    InvalidInput, PauseRequest, PauseStatus,
+    machine::{PauseState, PayoutState},
+};
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+};
+
+use crate::{
+    call::{Named, ledger, venue_options},
+    child,
+    failure::{StepFailure, classify, typed},
+    input::{RawInput, refuse},
+    progress::{Progress, StepState, Tracked},
+    saga::{Saga, begin, note, update},
+    search, venue_queue,
+    withdraw::Withdraw,
+};
+
+const FORWARD: &str = "none: started again, the operation goes on";
+
+/// Stops a strategy and withdraws: one result, however often it is started.
+#[workflow]
+pub struct PauseAndWithdraw {
+    request: Result<PauseRequest, InvalidInput>,
+    progress: Progress,
+}
+
+#[workflow_methods]
+impl PauseAndWithdraw {
+    #[init]
+    #[allow(clippy::needless_pass_by_value)] // the signature that the SDK calls
+    fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
+        Self { request: input.read(PauseRequest::read), progress: Progress::default() }
+    }
+
+    /// Check the input → take the operation up → stop the strategy → drain its orders → withdraw. Gives the operation as
+    /// it is.
+    #[run]
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<PauseStatus> {
+        let request = ctx.state(|pause| pause.request.clone()).map_err(|invalid| refuse(invalid.into()))?;
+        ctx.upsert_search_attributes([
+            search::USER_ID.value_set(request.user_id.to_string()),
+            search::ASSET_ID.value_set(request.asset_id.to_string()),
+            search::STRATEGY_KEY.value_set(request.strategy_key.to_string()),
+        ]);
+        let pause = Pause { holder: ctx.workflow_id().to_owned(), request };
+        update(ctx, |progress| progress.operation = pause.in_words());
+        let mut status = pause.open(ctx).await?;
+        show(ctx, &status);
+        if status.state == PauseState::Draining {
+            status = match pause.stop_and_drain(ctx, &status.venue).await {
+                Ok(status) => status,
+                Err(failure) => return Err(pause.block(ctx, failure).await),
+            };
+            show(ctx, &status);
+        }
+        if status.state == PauseState::Withdrawing {
+            status = pause.withdraw(ctx).await?;
+            show(ctx, &status);
+        }
+        Ok(status)
+    }
+
+    /// How the operation stands, step by step.
+    #[query]
+    pub fn status(&self, _ctx: &WorkflowContextView) -> Progress {
+        self.progress.clone()
+    }
+}
+
+struct Pause {
+    holder: String,
+    request: PauseRequest,
+}
+
+impl Pause {
+    fn in_words(&self) -> String {
+        let request = &self.request;
+        format!(
+            "stop {} and withdraw {} {} of user {}",
+            request.strategy_key, request.amount, request.asset_id, request.user_id
+        )
+    }
+
+    async fn open(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, StepFailure> {
+        let input = OpenPause { request: self.request.clone(), holder: self.holder.clone() };
+        let opening = format!("open operation {}: {}", self.request.operation_id, self.in_words());
+        Saga::new(ctx).step("open operation", &PauseActivities::open, input).no_undo(FORWARD).run(&opening).await
+    }
+
+    /// Nothing here moves money: whatever goes wrong leaves every reservation as true as it was.
+    async fn stop_and_drain(
+        &self,
+        ctx: &WorkflowContext<PauseAndWithdraw>,
+        venue: &str,
+    ) -> Result<PauseStatus, StepFailure> {
+        let strategy_key = self.request.strategy_key.to_string();
+        let mut saga = Saga::new(ctx);
+        let stop = StopStrategy {
+            strategy_key: strategy_key.clone(),
+            by: self.request.requested_by.to_string(),
+            reason: format!("operation {}", self.request.operation_id),
+        };
+        saga.step("stop strategy", &PauseActivities::stop, stop)
+            .no_undo("starting it again is for its owner to decide")
+            .run(&format!("stop strategy {strategy_key}"))
+            .await?;
+        let step = begin(ctx, "drain orders", "none: a cancelled order stays cancelled");
+        let options = venue_options(
+            &venue_queue(ctx.task_queue(), venue),
+            Some(self.request.drain_timeout),
+            &format!("cancel the orders of strategy {strategy_key}, book their fills, and end them"),
+            &ctx.cancellation_token(),
+        );
+        let drain = Drain { strategy_key };
+        match ctx.execute_activity(TradingActivities::drain, drain, options).await.map_err(|error| classify(&error)) {
+            Ok(report) => note(ctx, step, StepState::Done, &report.to_string()),
+            Err(failure) => {
+                note(ctx, step, StepState::Failed, &failure.to_string());
+                return Err(failure);
+            }
+        }
+        let drained =
+            Drained { operation_id: self.request.operation_id.to_string(), holder: self.holder.clone() };
+        saga.step("all money is free", &PauseActivities::drained, drained)
+            .no_undo(FORWARD)
+            .run(&format!("strategy {} holds no reservation", self.request.strategy_key))
+            .await
+    }
+
+    /// Records that the drain did not come to its end, and ends the workflow so. Started again, it goes on.
+    async fn block(&self, ctx: &WorkflowContext<PauseAndWithdraw>, failure: StepFailure) -> WorkflowTermination {
+        let why = match &failure {
+            StepFailure::Cancelled => "cancelled before the strategy was drained".to_owned(),
+            StepFailure::Expired(open) => format!("not drained in time: {open}"),
+            other => other.to_string(),
+        };
+        match self.end(ctx, PauseEnd::Block, &why).await {
+            Ok(status) => show(ctx, &status),
+            Err(failure) => return failure.into(),
+        }
+        match failure {
+            StepFailure::Expired(_) => typed("NotDrained", why),
+            other => other.into(),
+        }
+    }
+
+    async fn withdraw(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, WorkflowTermination> {
+        let id = format!("withdrawal/{}", self.request.operation_id);
+        let step = begin(ctx, "withdraw", "the withdrawal's own");
+        let input = || RawInput::of(self.request.withdrawal());
+        let summary = format!("withdraw {} {}", self.request.amount, self.request.asset_id);
+        let token = ctx.cancellation_token();
+        let ended = child::follow(ctx, || Withdraw::run, input, &id, &summary, &token).await;
+        let (end, why) = match &ended {
+            Ok(receipt) if receipt.state == PayoutState::Settled => (PauseEnd::Complete, String::new()),
+            Ok(receipt) => (PauseEnd::Fail, receipt.reason.clone().unwrap_or_else(|| receipt.state.name().into())),
+            Err(failure) => (PauseEnd::Fail, failure.to_string()),
+        };
+        let paid = end == PauseEnd::Complete;
+        note(ctx, step, if paid { StepState::Done } else { StepState::Failed }, if paid { "settled" } else { &why });
+        let status = self.end(ctx, end, &why).await?;
+        match ended {
+            Err(StepFailure::Cancelled) => {
+                show(ctx, &status);
+                Err(WorkflowTermination::cancelled())
+            }
+            _ => Ok(status),
+        }
+    }
+
+    async fn end(
+        &self,
+        ctx: &WorkflowContext<PauseAndWithdraw>,
+        end: PauseEnd,
+        reason: &str,
+    ) -> Result<PauseStatus, StepFailure> {
+        let title = match end {
+            PauseEnd::Block => "block operation",
+            PauseEnd::Complete => "complete operation",
+            PauseEnd::Fail => "fail operation",
+        };
+        let step = begin(ctx, title, "none: it says what happened");
+        let input = EndPause {
+            operation_id: self.request.operation_id.to_string(),
+            holder: self.holder.clone(),
+            end,
+            reason: reason.to_owned(),
+        };
+        let summary = format!("{title} {}", self.request.operation_id);
+        let token = WorkflowCancellationToken::new();
+        let result = ledger(ctx, Named::of(&PauseActivities::end), input, &summary, &token).await;
+        match &result {
+            Ok(_) => note(ctx, step, StepState::Done, reason),
+            Err(failure) => note(ctx, step, StepState::Failed, &failure.to_string()),
+        }
+        result
+    }
+}
+
+fn show(ctx: &WorkflowContext<PauseAndWithdraw>, status: &PauseStatus) {
+    ctx.upsert_search_attributes([
+        search::VENUE.value_set(status.venue.clone()),
+        search::OPERATION_STATE.value_set(status.state.name().to_owned()),
+    ]);
+    update(ctx, |progress| status.state.name().clone_into(&mut progress.state));
+}
+
+impl Tracked for PauseAndWithdraw {
+    fn shown(&self) -> &Progress {
+        &self.progress
+    }
+
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
+    }
+}
