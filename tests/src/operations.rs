@@ -1,5 +1,6 @@
 //! Starting, asking and ending any workflow by its name, as people do.
 
+use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput, Refund};
 use serde_json::{Value, json};
 use temporalio_client::{
@@ -76,6 +77,39 @@ impl World {
             "withdrawal_id": format!("w-{}", Uuid::now_v7()), "user_id": user, "requested_by": "rita",
             "asset_id": "BTC", "amount": amount, "destination": {"network": "BTC", "address": ADDRESS},
         })
+    }
+
+    /// An order of a user of its own, which needs half a bitcoin and 1000 USDT.
+    pub async fn funding(&self) -> Value {
+        let user = self.user().await;
+        json!({
+            "order_id": format!("o-{}", Uuid::now_v7()), "user_id": user, "venue": "binance", "base_asset_id": "BTC",
+            "base_amount": "0.5", "quote_asset_id": "USDT", "quote_amount": "1000",
+            "refund_destination": {
+                "BTC": {"network": "BTC", "address": ADDRESS},
+                "USDT": {"network": "ETH", "address": "0x52908400098527886E0F7030069857D2E4169EE7"},
+                "ETH": {"network": "ETH", "address": "0x52908400098527886E0F7030069857D2E4169EE7"},
+            },
+        })
+    }
+
+    /// What a user has, as `available + locked`, of an asset.
+    pub async fn holds(&self, user: &str, asset: &str) -> String {
+        let sql = "SELECT trim_scale(available)::text || ' + ' || trim_scale(locked)::text FROM accounts
+                    WHERE owner = $1 AND asset = $2";
+        let holds = sqlx::query_scalar(sql).bind(user).bind(asset);
+        holds.fetch_optional(&mut self.database.owner().await).await.unwrap().unwrap_or_else(|| "0 + 0".into())
+    }
+
+    /// Waits until a query of the books answers with this text.
+    pub async fn books_say(&self, sql: &'static str, parameter: &str, text: &str) {
+        let mut books = self.database.owner().await;
+        let mut last = None;
+        let held = wait_until(DEADLINE, async || {
+            last = sqlx::query_scalar::<_, String>(sql).bind(parameter).fetch_optional(&mut books).await.unwrap();
+            last.as_deref() == Some(text)
+        });
+        assert!(held.await, "{sql} of {parameter} does not say {text:?}, but {last:?}");
     }
 
     /// Starts a workflow of any type.

@@ -38,6 +38,7 @@ pub struct World {
     directory: PathBuf,
     pub(crate) queue: String,
     venue_url: Option<String>,
+    watch_every_ms: u32,
 }
 
 /// How a workflow ended.
@@ -105,6 +106,7 @@ impl World {
             worker: None,
             queue: format!("{name}.backstop"),
             venue_url: None,
+            watch_every_ms: 0,
             directory,
         }
     }
@@ -112,6 +114,14 @@ impl World {
     /// Everything.
     pub async fn new() -> Self {
         let mut world = Self::without_worker().await;
+        world.start_worker().await;
+        world
+    }
+
+    /// Everything, and the venue is watched: deposits are read, and lost workflows started again.
+    pub async fn watched() -> Self {
+        let mut world = Self::without_worker().await;
+        world.watch_every_ms = 300;
         world.start_worker().await;
         world
     }
@@ -135,7 +145,8 @@ impl World {
         // A venue that is quick to forget: an attempt is void 2.5 s after it was signed.
         command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "1000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
-        command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400");
+        command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400").env("BACKSTOP_ADOPT_AFTER_MS", "500");
+        command.env("BACKSTOP_WATCH_EVERY_MS", self.watch_every_ms.to_string());
         let mut worker = Service::start("worker", &self.directory, command).unwrap();
         worker.wait_ready(DEADLINE, async || ready.metadata().is_ok_and(|file| file.len() > 0)).await.unwrap();
         self.worker = Some(worker);
