@@ -7,6 +7,7 @@ mod exchange;
 mod wire;
 
 mod accepted;
+mod listing;
 mod lookup;
 mod not_sent;
 mod rejections;
