@@ -38,6 +38,7 @@ pub struct World {
     directory: PathBuf,
     queue: String,
     venue_url: Option<String>,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// How a workflow ended.
@@ -105,6 +106,7 @@ impl World {
             worker: None,
             queue: format!("{name}.backstop"),
             venue_url: None,
+            settings: Vec::new(),
             directory,
         }
     }
@@ -112,6 +114,14 @@ impl World {
     /// Everything.
     pub async fn new() -> Self {
         let mut world = Self::without_worker().await;
+        world.start_worker().await;
+        world
+    }
+
+    /// Everything, with settings of the worker's own.
+    pub async fn with(settings: &[(&'static str, &'static str)]) -> Self {
+        let mut world = Self::without_worker().await;
+        world.settings = settings.to_vec();
         world.start_worker().await;
         world
     }
@@ -135,7 +145,7 @@ impl World {
         // A venue that is quick to forget: an attempt is void 2.5 s after it was signed.
         command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "1000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
-        command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400");
+        command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400").envs(self.settings.iter().copied());
         let mut worker = Service::start("worker", &self.directory, command).unwrap();
         worker.wait_ready(DEADLINE, async || ready.metadata().is_ok_and(|file| file.len() > 0)).await.unwrap();
         self.worker = Some(worker);

@@ -58,7 +58,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .build();
     let mut workers = vec![Worker::new(&runtime, client.clone(), options)?];
     if let Some(connector) = connector {
-        let venue = VenueActivities { books, venue: Arc::new(connector), patience: config.venue.patience() };
+        let venue = VenueActivities::new(books, Arc::new(connector), config.venue.patience());
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
             .register_activities(venue)
             .activity_inbound_interceptor(Failpoints)

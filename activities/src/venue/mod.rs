@@ -1,11 +1,13 @@
 //! Venues: what Backstop asks of an exchange, and what an answer can mean.
 
 mod binance;
+mod shared;
 
 use std::time::Duration;
 
 pub use binance::{Binance, BinanceConfig};
 use futures::future::BoxFuture;
+pub use shared::{Question, SharedHistory, Sighting};
 
 /// How one send ended. Only a closed list of answers means "no effect"; whatever is not on it is `Unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ pub trait PayoutVenue: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<WithdrawalRecord>, LookupFailed>>;
 
     /// Every withdrawal of the account that was made from `from_ms` to `until_ms`, whoever asked for it. Complete, or an
-    /// error.
+    /// error. Heavy: see [`SharedHistory`].
     fn history(
         &self,
         from_ms: i64,
