@@ -113,7 +113,9 @@ impl ObservationActivities {
         let evidence = json!({"venue": venue, "venue_reference": record.id, "client_id": client_id,
             "received": record.received, "network_fee": record.network_fee});
         let Some(standing) = self.books.payout_of_client(client_id).await? else {
-            self.books.find("withdrawal_without_payout", &format!("{venue}/{}", record.id), "critical", &evidence).await?;
+            self.books
+                .find("withdrawal_without_payout", &format!("{venue}/{}", record.id), "critical", &evidence)
+                .await?;
             return Ok(true);
         };
         let receipt = standing.receipt;

@@ -3,7 +3,9 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Amount, BusinessId, Destination, Fields, InvalidInput, machine::FundingState, refund::TIMEOUT_SECONDS_MAX};
+use crate::{
+    Amount, BusinessId, Destination, Fields, InvalidInput, machine::FundingState, refund::TIMEOUT_SECONDS_MAX,
+};
 
 /// One payment that an order needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

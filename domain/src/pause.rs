@@ -50,7 +50,11 @@ impl PauseRequest {
             asset_id: fields.id("asset_id")?,
             amount: fields.amount("amount")?,
             destination: Destination::read(fields.object("destination")?)?,
-            drain_timeout: fields.seconds("drain_timeout_seconds", DRAIN_TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX)?,
+            drain_timeout: fields.seconds(
+                "drain_timeout_seconds",
+                DRAIN_TIMEOUT_SECONDS_DEFAULT,
+                TIMEOUT_SECONDS_MAX,
+            )?,
             input,
         };
         approval_timeout(&mut fields)?;

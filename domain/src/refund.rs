@@ -55,7 +55,6 @@ pub(crate) fn confirm_timeout(fields: &mut Fields) -> Result<Duration, InvalidIn
 }
 
 impl RefundRequest {
-
     /// Reads the workflow's JSON input.
     ///
     /// # Errors

@@ -156,8 +156,14 @@ impl Withdrawal {
 pub(crate) const DEPOSIT_PENDING: i64 = 0;
 /// `status` of "Deposit History": done.
 pub(crate) const DEPOSIT_SUCCESS: i64 = 1;
+/// `status` of "Deposit History": not taken.
+pub(crate) const DEPOSIT_REJECTED: i64 = 2;
 /// `status` of "Deposit History": usable, but not to be withdrawn yet.
 pub(crate) const DEPOSIT_CREDITED: i64 = 6;
+/// `status` of "Deposit History": sent in a way that is not taken.
+pub(crate) const DEPOSIT_WRONG: i64 = 7;
+/// `status` of "Deposit History": waits for the user to confirm it.
+pub(crate) const DEPOSIT_UNCONFIRMED: i64 = 8;
 
 /// Money that came in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -177,6 +183,6 @@ pub(crate) struct Deposit {
 impl Deposit {
     /// How much of it is in the free balance.
     pub(crate) fn credited(&self) -> Decimal {
-        if self.status == DEPOSIT_PENDING { Decimal::ZERO } else { self.amount }
+        if [DEPOSIT_SUCCESS, DEPOSIT_CREDITED].contains(&self.status) { self.amount } else { Decimal::ZERO }
     }
 }

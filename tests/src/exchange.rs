@@ -80,8 +80,13 @@ impl Exchange {
 
     /// Adds a fault for the requests about one payout.
     pub async fn fault(&self, path: &str, payout_id: &str, mut fault: Value) -> String {
-        fault["path"] = path.into();
         fault["client_id"] = client_id(payout_id).into();
+        self.fault_for_all(path, fault).await
+    }
+
+    /// Adds a fault for whatever is asked at a path. Payouts share the polls of [`HISTORY`], which name none of them.
+    pub async fn fault_for_all(&self, path: &str, mut fault: Value) -> String {
+        fault["path"] = path.into();
         let added = self.admin(reqwest::Method::POST, "/faults", Some(fault)).await;
         added["fault_id"].as_str().unwrap().to_owned()
     }
@@ -118,9 +123,17 @@ impl Exchange {
         serde_json::from_value(self.admin(reqwest::Method::GET, &path, None).await).unwrap()
     }
 
-    /// Waits until it has received two requests about a payout.
-    pub async fn is_asked_twice(&self, path: &str, payout_id: &str) {
-        assert!(wait_until(DEADLINE, async || self.requests(path, payout_id).await >= 2).await, "{path} is not asked");
+    /// Waits until it has received two more requests of a path.
+    pub async fn is_asked_twice(&self, path: &str) {
+        let before = self.all_requests(path).await.len();
+        let asked = wait_until(DEADLINE, async || self.all_requests(path).await.len() >= before + 2).await;
+        assert!(asked, "{path} is not asked");
+    }
+
+    /// Every request of a path that it has received.
+    pub async fn all_requests(&self, path: &str) -> Vec<Value> {
+        let all = self.admin(reqwest::Method::GET, &format!("/requests?path={path}"), None).await;
+        all.as_array().unwrap().clone()
     }
 
     /// How many requests about a payout it has received.

@@ -4,9 +4,8 @@ use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput, Refund};
 use serde_json::{Value, json};
 use temporalio_client::{
-    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions,
-    WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
-    errors::WorkflowGetResultError,
+    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions,
+    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, errors::WorkflowGetResultError,
 };
 use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},

@@ -38,7 +38,7 @@ pub struct World {
     directory: PathBuf,
     pub(crate) queue: String,
     venue_url: Option<String>,
-    watch_every_ms: u32,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// How a workflow ended.
@@ -106,7 +106,7 @@ impl World {
             worker: None,
             queue: format!("{name}.backstop"),
             venue_url: None,
-            watch_every_ms: 0,
+            settings: Vec::new(),
             directory,
         }
     }
@@ -120,8 +120,13 @@ impl World {
 
     /// Everything, and the venue is watched: deposits are read, and lost workflows started again.
     pub async fn watched() -> Self {
+        Self::with(&[("BACKSTOP_WATCH_EVERY_MS", "300")]).await
+    }
+
+    /// Everything, with settings of the worker's own.
+    pub async fn with(settings: &[(&'static str, &'static str)]) -> Self {
         let mut world = Self::without_worker().await;
-        world.watch_every_ms = 300;
+        world.settings = settings.to_vec();
         world.start_worker().await;
         world
     }
@@ -146,7 +151,7 @@ impl World {
         command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "1000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
         command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400").env("BACKSTOP_ADOPT_AFTER_MS", "500");
-        command.env("BACKSTOP_WATCH_EVERY_MS", self.watch_every_ms.to_string());
+        command.env("BACKSTOP_WATCH_EVERY_MS", "0").envs(self.settings.iter().copied());
         let mut worker = Service::start("worker", &self.directory, command).unwrap();
         worker.wait_ready(DEADLINE, async || ready.metadata().is_ok_and(|file| file.len() > 0)).await.unwrap();
         self.worker = Some(worker);

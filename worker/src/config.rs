@@ -76,6 +76,9 @@ pub struct VenueConfig {
     /// The longest pause between two lookups of one payout, ms
     #[arg(long, env = "BACKSTOP_VENUE_POLL_MAX_MS", default_value_t = 10_000)]
     pub venue_poll_max_ms: u32,
+    /// Up to which age, counted from their first attempt, payouts are looked up together, s
+    #[arg(long, env = "BACKSTOP_VENUE_SHARED_SPAN_S", default_value_t = 21_600, value_parser = clap::value_parser!(u32).range(0..=2_592_000))]
+    pub venue_shared_span_s: u32,
 }
 
 impl VenueConfig {
@@ -109,6 +112,7 @@ impl VenueConfig {
             receive_window: millis(self.venue_receive_window_ms),
             visibility: millis(self.venue_clock_skew_ms) + millis(self.venue_visibility_lag_ms),
             poll_max: millis(self.venue_poll_max_ms),
+            shared_span: Duration::from_secs(self.venue_shared_span_s.into()),
         }
     }
 }

@@ -2,5 +2,5 @@
 
 pub mod config;
 pub mod serve;
-mod start;
 pub mod stack;
+mod start;

@@ -77,7 +77,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     if let Some(connector) = connector {
         let (venue, patience) = (Arc::new(connector), config.venue.patience());
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
-            .register_activities(VenueActivities { books: books.clone(), venue: venue.clone(), patience })
+            .register_activities(VenueActivities::new(books.clone(), venue.clone(), patience))
             .register_activities(ObservationActivities { books: books.clone(), venue: venue.clone() })
             .register_activities(TradingActivities { books, venue, patience })
             .activity_inbound_interceptor(Failpoints)

@@ -51,10 +51,7 @@ pub(crate) fn classify_child(error: &ChildWorkflowExecutionError) -> Option<Step
     let Some(failure) = error.failure() else { return Some(StepFailure::Failed(error.to_string())) };
     let mut chain = std::iter::successors(Some(failure), |f| f.cause.as_deref());
     let by_force = |f: &Failure| {
-        matches!(
-            f.failure_info,
-            Some(FailureInfo::TerminatedFailureInfo(_) | FailureInfo::TimeoutFailureInfo(_))
-        )
+        matches!(f.failure_info, Some(FailureInfo::TerminatedFailureInfo(_) | FailureInfo::TimeoutFailureInfo(_)))
     };
     (!chain.any(by_force)).then(|| read(failure))
 }

@@ -201,12 +201,7 @@ impl Funding {
     }
 
     /// Starts the refunds that are still to be started, each once.
-    fn start_refunds(
-        &self,
-        ctx: &WorkflowContext<FundOrder>,
-        status: &FundingStatus,
-        started: &mut Vec<Started>,
-    ) {
+    fn start_refunds(&self, ctx: &WorkflowContext<FundOrder>, status: &FundingStatus, started: &mut Vec<Started>) {
         for refund in &status.refunds {
             if started.iter().all(|known| known.refund_id != refund.refund_id) {
                 started.push(self.start_refund(ctx, refund));

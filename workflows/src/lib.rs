@@ -15,8 +15,8 @@ pub mod search;
 mod watch;
 mod withdraw;
 
-pub use fund::FundOrder;
 pub use failure::{StepFailure, classify};
+pub use fund::FundOrder;
 pub use input::RawInput;
 pub use pause::PauseAndWithdraw;
 pub use progress::{Progress, StepState, StepStatus, Tracked};

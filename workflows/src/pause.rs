@@ -128,8 +128,7 @@ impl Pause {
                 return Err(failure);
             }
         }
-        let drained =
-            Drained { operation_id: self.request.operation_id.to_string(), holder: self.holder.clone() };
+        let drained = Drained { operation_id: self.request.operation_id.to_string(), holder: self.holder.clone() };
         saga.step("all money is free", &PauseActivities::drained, drained)
             .no_undo(FORWARD)
             .run(&format!("strategy {} holds no reservation", self.request.strategy_key))

@@ -81,10 +81,12 @@ impl Watch {
             let queue = venue_queue(ctx.task_queue(), &request.venue);
             let options = |summary: &str| venue_options(&queue, Some(LOOK), summary, &ctx.cancellation_token());
             let input = Observe { venue: request.venue.clone() };
-            let read = ctx.execute_activity(ObservationActivities::deposits, input.clone(), options("read deposits")).await;
+            let read =
+                ctx.execute_activity(ObservationActivities::deposits, input.clone(), options("read deposits")).await;
             told(ctx, deposits, read.map_err(|error| classify(&error).to_string()));
             if round % REVIEW_EVERY == 0 {
-                let read = ctx.execute_activity(ObservationActivities::review, input, options("review what is over")).await;
+                let read =
+                    ctx.execute_activity(ObservationActivities::review, input, options("review what is over")).await;
                 told(ctx, review, read.map_err(|error| classify(&error).to_string()));
             }
             let options = books_options(LOOK, "start again what has lost its workflow", ctx);

@@ -10,9 +10,7 @@ use backstop_domain::{
     payout::{PayoutOrder, PayoutReceipt},
 };
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
-};
+use temporalio_sdk::{TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
     call::{Named, ledger},
@@ -160,11 +158,7 @@ async fn await_approval(
     ledger(ctx, expire, order.as_ref(), &summary, &ctx.cancellation_token()).await
 }
 
-async fn decide(
-    ctx: &mut WorkflowContext<Withdraw>,
-    input: &RawInput,
-    approve: bool,
-) -> Result<PayoutReceipt, String> {
+async fn decide(ctx: &mut WorkflowContext<Withdraw>, input: &RawInput, approve: bool) -> Result<PayoutReceipt, String> {
     let decision = input.read(Decision::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
     let request = ctx.state(|withdraw| withdraw.request.clone()).map_err(|invalid| invalid.to_string())?;
     let payout = PayoutOrder::of_withdrawal(&request, ctx.workflow_id()).as_ref();

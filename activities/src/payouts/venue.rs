@@ -15,7 +15,10 @@ use crate::{
     books::{AttemptRow, Books, BooksError},
     failpoint,
     failure::Failure,
-    venue::{LookupFailed, PayoutVenue, RecordState, SendOutcome, Withdrawal, WithdrawalRecord},
+    venue::{
+        LookupFailed, PayoutVenue, Question, RecordState, SendOutcome, SharedHistory, Sighting, Withdrawal,
+        WithdrawalRecord,
+    },
 };
 
 /// How long this venue may take, and how often it is asked.
@@ -28,16 +31,26 @@ pub struct VenuePatience {
     pub visibility: Duration,
     /// The longest pause between two lookups of one payout.
     pub poll_max: Duration,
+    /// Up to which age, counted from their first attempt, payouts are looked up together.
+    pub shared_span: Duration,
+}
+
+impl VenuePatience {
+    /// How old a look at the venue may be that a lookup makes do with. Two thirds of the longest pause: many payouts then
+    /// cost about one poll per pause, and with the default of 10 s there are at most 9 of the 10 that Binance allows in a
+    /// minute ([`SharedHistory`]).
+    fn max_age(&self) -> Duration {
+        self.poll_max * 2 / 3
+    }
 }
 
 /// Calls of one venue, on that venue's own task queue.
 pub struct VenueActivities {
     /// The books, where every attempt is recorded before it is sent.
-    pub books: Books,
-    /// The venue.
-    pub venue: Arc<dyn PayoutVenue>,
-    /// Its timings.
-    pub patience: VenuePatience,
+    books: Books,
+    venue: Arc<dyn PayoutVenue>,
+    history: SharedHistory,
+    patience: VenuePatience,
 }
 
 /// The longest pause before what was not sent is sent again, unless the venue names one.
@@ -78,6 +91,12 @@ impl VenueActivities {
 }
 
 impl VenueActivities {
+    /// Calls `venue`, whose every attempt `books` records before it is sent.
+    pub fn new(books: Books, venue: Arc<dyn PayoutVenue>, patience: VenuePatience) -> Self {
+        let history = SharedHistory::new(Arc::clone(&venue), patience.shared_span);
+        Self { books, venue, history, patience }
+    }
+
     async fn send_once(&self, order: &PayoutOrder, again: bool) -> Result<Submitted, Failure> {
         let payout = order.as_ref();
         if let Some(found) = self.sent_before_the_books_remember(order, again).await? {
@@ -184,7 +203,8 @@ impl VenueActivities {
         let live: Vec<&AttemptRow> = attempts.iter().filter(|attempt| attempt.state.is_live()).collect();
         let Some(now_ms) = live.first().map(|attempt| attempt.now_ms) else { return Ok(Confirmed::Absent) };
         let void_after_ms = live.iter().map(|attempt| attempt.void_after_ms).max().unwrap_or(now_ms);
-        let records = self.records(&receipt.client_id, &attempts).await?;
+        let Sighting { records, looked_at_ms } =
+            self.records(&receipt.client_id, &attempts, self.patience.max_age()).await?;
         let of = |state| records.iter().filter(move |record: &&WithdrawalRecord| record.state == state);
         if of(RecordState::Completed).chain(of(RecordState::Pending)).count() > 1 {
             let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
@@ -198,12 +218,12 @@ impl VenueActivities {
         if let Some(record) = of(RecordState::Pending).next() {
             return not_yet(format!("withdrawal {} is still on its way at the venue", record.id));
         }
-        // A failed record speaks for its own attempt, and for what would be visible by now.
+        // A failed record speaks for its own attempt, and for what was visible when the look at the venue began.
         let accounted = |attempt: &&AttemptRow| {
             attempt.venue_reference.as_ref().is_none_or(|id| records.iter().any(|record| record.id == *id))
         };
         match records.first() {
-            Some(failed) if now_ms > void_after_ms && live.iter().all(accounted) => {
+            Some(failed) if looked_at_ms > void_after_ms && live.iter().all(accounted) => {
                 let accepted = live.iter().find_map(|attempt| attempt.venue_reference.clone());
                 Ok(Confirmed::Failed {
                     venue_reference: accepted.unwrap_or_else(|| failed.id.clone()),
@@ -211,30 +231,34 @@ impl VenueActivities {
                 })
             }
             Some(failed) => not_yet(format!("withdrawal {} failed; another attempt may still show", failed.id)),
-            None if self.books.payout_attempts_vanish(payout, now_ms).await? == 0 => Ok(Confirmed::Absent),
+            None if self.books.payout_attempts_vanish(payout, looked_at_ms).await? == 0 => Ok(Confirmed::Absent),
             None => not_yet(not_found(&live, void_after_ms - now_ms)),
         }
     }
 
-    /// The venue's complete record of a payout, from its first attempt on.
-    async fn records(&self, client_id: &str, attempts: &[AttemptRow]) -> Result<Vec<WithdrawalRecord>, Failure> {
+    /// The venue's complete record of a payout, from its first attempt on, by a look that may be as old as `max_age`.
+    async fn records(&self, client_id: &str, attempts: &[AttemptRow], max_age: Duration) -> Result<Sighting, Failure> {
         let first = attempts.iter().map(|attempt| attempt.signed_at_ms).min();
         let last = attempts.iter().map(|attempt| attempt.void_after_ms).max();
-        let now = attempts.iter().map(|attempt| attempt.now_ms).max();
-        let (Some(first), Some(last), Some(now)) = (first, last, now) else { return Ok(Vec::new()) };
-        let found = self.venue.withdrawals(client_id, first - RECORD_MARGIN_MS, last + RECORD_MARGIN_MS, now).await;
-        found.map_err(unreadable)
+        let now = attempts.iter().map(|attempt| attempt.now_ms).min();
+        let (Some(first), Some(last), Some(now_ms)) = (first, last, now) else {
+            return Ok(Sighting { records: Vec::new(), looked_at_ms: 0 });
+        };
+        let (from_ms, until_ms) = (first - RECORD_MARGIN_MS, last + RECORD_MARGIN_MS);
+        let question = Question { client_id, from_ms, until_ms, now_ms, max_age };
+        self.history.look_up(question).await.map_err(unreadable)
     }
 
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
         let (payout, resolution) = (&input.payout, &input.resolution);
         let receipt = self.books.payout(&payout.payout_id).await?.receipt;
         let attempts = self.books.payout_attempts(&payout.payout_id).await?;
-        let looked_at_ms = attempts.iter().map(|attempt| attempt.now_ms).min().unwrap_or_default();
         if receipt.state.is_final() {
+            let looked_at_ms = attempts.iter().map(|attempt| attempt.now_ms).min().unwrap_or_default();
             return Ok(self.books.payout_resolve(payout, resolution, looked_at_ms).await?.receipt);
         }
-        let records = self.records(&receipt.client_id, &attempts).await?;
+        // A person may know of something that happened since the venue was looked at last.
+        let Sighting { records, looked_at_ms } = self.records(&receipt.client_id, &attempts, Duration::ZERO).await?;
         let executed = resolution.verdict == Verdict::Executed;
         let of = |state| records.iter().find(|record| record.state == state);
         let contradiction = |record: &WithdrawalRecord, says: &str| {

@@ -1,8 +1,8 @@
+mod history;
 mod spot;
 
 use std::time::Duration;
 
-use backstop_domain::Amount;
 use futures::{FutureExt, future::BoxFuture};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Method, Response, StatusCode, Url, header};
@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::{LookupFailed, PayoutVenue, RecordState, SendOutcome, Withdrawal, WithdrawalRecord};
+use super::{DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord};
 
 /// Where a Binance account is, and with which key.
 #[derive(Clone, Debug)]
@@ -35,12 +35,8 @@ pub struct Binance {
 }
 
 const APPLY: &str = "sapi/v1/capital/withdraw/apply";
-const HISTORY: &str = "sapi/v1/capital/withdraw/history";
-/// With a client id, the history answers at most 7 days at once (Wallet API, "Withdraw History").
-const HISTORY_SPAN_MS: i64 = 7 * 24 * 3_600_000 - 1;
 /// The longest ban that Binance gives (REST API, "IP Limits").
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3 * 24 * 3_600);
-const HISTORY_ROWS_MAX: usize = 1_000;
 
 /// The codes of `withdraw/apply` that mean "refused, and nothing happened": authorization, malformed parameters, and the
 /// checks Binance makes before it takes a withdrawal (unknown or closed coin, amount, balance). Closed on purpose: any
@@ -61,21 +57,6 @@ struct ErrorBody {
 #[derive(Deserialize)]
 struct Applied {
     id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct HistoryRow {
-    id: String,
-    amount: String,
-    transaction_fee: String,
-    status: u8,
-    #[serde(default)]
-    tx_id: Option<String>,
-    #[serde(default)]
-    withdraw_order_id: Option<String>,
-    #[serde(default)]
-    info: Option<String>,
 }
 
 impl Binance {
@@ -120,31 +101,6 @@ impl Binance {
         mac.update(query.as_bytes());
         mac.finalize().into_bytes().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
     }
-
-    async fn history_page(
-        &self,
-        client_id: &str,
-        from_ms: i64,
-        until_ms: i64,
-        now_ms: i64,
-    ) -> Result<Vec<WithdrawalRecord>, LookupFailed> {
-        let (start, end) = (from_ms.to_string(), until_ms.to_string());
-        let parameters = [("withdrawOrderId", client_id), ("startTime", &start), ("endTime", &end)];
-        let answer = self.signed(Method::GET, HISTORY, &parameters, now_ms).await;
-        let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
-        let (status, after) = (answer.status(), retry_after(&answer));
-        let body = answer.bytes().await.map_err(|error| LookupFailed { reason: describe(&error), after })?;
-        if status != StatusCode::OK {
-            return Err(LookupFailed { reason: refusal_text(status, &body), after });
-        }
-        let unreadable = |what: String| LookupFailed { reason: format!("unreadable history: {what}"), after: None };
-        let rows: Vec<HistoryRow> = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
-        if rows.len() >= HISTORY_ROWS_MAX {
-            return Err(unreadable(format!("{} rows for one client id", rows.len())));
-        }
-        let ours = rows.into_iter().filter(|row| row.withdraw_order_id.as_deref() == Some(client_id));
-        ours.map(|row| read_row(row).map_err(unreadable)).collect()
-    }
 }
 
 impl PayoutVenue for Binance {
@@ -174,20 +130,25 @@ impl PayoutVenue for Binance {
         until_ms: i64,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Vec<WithdrawalRecord>, LookupFailed>> {
-        async move {
-            if from_ms > until_ms {
-                return Err(LookupFailed { reason: "no time to look at".into(), after: None });
-            }
-            let mut found = Vec::new();
-            let mut start = from_ms;
-            while start <= until_ms {
-                let end = until_ms.min(start + HISTORY_SPAN_MS);
-                found.extend(self.history_page(client_id, start, end, now_ms).await?);
-                start = end + 1;
-            }
-            Ok(found)
-        }
-        .boxed()
+        self.withdrawals_of(client_id, from_ms, until_ms, now_ms).boxed()
+    }
+
+    fn history(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<WithdrawalRecord>, LookupFailed>> {
+        self.every_withdrawal(from_ms, until_ms, now_ms).boxed()
+    }
+
+    fn deposits(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<DepositRecord>, LookupFailed>> {
+        self.every_deposit(from_ms, until_ms, now_ms).boxed()
     }
 }
 
@@ -234,28 +195,6 @@ fn refusal_text(status: StatusCode, body: &[u8]) -> String {
         Ok(error) => format!("HTTP {status}, {}: {}", error.code, error.msg),
         Err(_) => format!("HTTP {status}"),
     }
-}
-
-fn read_row(row: HistoryRow) -> Result<WithdrawalRecord, String> {
-    // Wallet API, "Withdraw History": 0 email sent, 1 cancelled, 2 awaiting approval, 3 rejected, 4 processing,
-    // 5 failure, 6 completed.
-    let state = match row.status {
-        0 | 2 | 4 => RecordState::Pending,
-        6 => RecordState::Completed,
-        1 | 3 | 5 => RecordState::Failed,
-        other => return Err(format!("status {other} of withdrawal {}", row.id)),
-    };
-    for amount in [&row.amount, &row.transaction_fee] {
-        Amount::parse_part(amount).map_err(|_| format!("amount {amount:?} of withdrawal {}", row.id))?;
-    }
-    Ok(WithdrawalRecord {
-        id: row.id,
-        state,
-        received: row.amount,
-        network_fee: row.transaction_fee,
-        tx_id: row.tx_id.filter(|id| !id.is_empty()),
-        info: row.info.unwrap_or_default(),
-    })
 }
 
 fn retry_after(answer: &Response) -> Option<Duration> {

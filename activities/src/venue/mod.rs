@@ -1,12 +1,14 @@
 //! Venues: what Backstop asks of an exchange, and what an answer can mean.
 
 mod binance;
+mod shared;
 mod spot;
 
 use std::time::Duration;
 
 pub use binance::{Binance, BinanceConfig};
 use futures::future::BoxFuture;
+pub use shared::{Question, SharedHistory, Sighting};
 pub use spot::{NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, TradeRecord};
 
 /// How one send ended. Only a closed list of answers means "no effect"; whatever is not on it is `Unknown`.
@@ -53,6 +55,8 @@ pub enum RecordState {
 pub struct WithdrawalRecord {
     /// The venue's id.
     pub id: String,
+    /// The client's id of it; none for one that was made by hand.
+    pub client_id: Option<String>,
     /// How it stands.
     pub state: RecordState,
     /// What reaches the destination, a decimal string.
@@ -63,6 +67,42 @@ pub struct WithdrawalRecord {
     pub tx_id: Option<String>,
     /// The venue's remark, for failures.
     pub info: String,
+}
+
+/// How a deposit stands in the venue's own record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepositState {
+    /// Seen, and not ours to use yet.
+    Pending,
+    /// On the account, and may be traded with, but not be withdrawn yet.
+    Locked,
+    /// On the account for good.
+    Final,
+    /// The venue does not credit it.
+    Rejected,
+}
+
+/// The venue's own record of a deposit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DepositRecord {
+    /// The venue's id.
+    pub id: String,
+    /// What came in.
+    pub asset: String,
+    /// The network that carried it.
+    pub network: String,
+    /// How much, a decimal string.
+    pub amount: String,
+    /// The address that it was sent to.
+    pub address: String,
+    /// The memo or destination tag that it was sent with.
+    pub tag: Option<String>,
+    /// The transaction on the network.
+    pub tx_id: Option<String>,
+    /// How it stands.
+    pub state: DepositState,
+    /// When the venue saw it first, ms since 1970 by the venue's clock.
+    pub inserted_at_ms: i64,
 }
 
 /// A withdrawal to ask for.
@@ -96,4 +136,21 @@ pub trait PayoutVenue: Send + Sync {
         until_ms: i64,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Vec<WithdrawalRecord>, LookupFailed>>;
+
+    /// Every withdrawal of the account that was made from `from_ms` to `until_ms`, whoever asked for it. Complete, or an
+    /// error. Heavy: see [`SharedHistory`].
+    fn history(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<WithdrawalRecord>, LookupFailed>>;
+
+    /// Every deposit to the account that the venue saw first from `from_ms` to `until_ms`. Complete, or an error.
+    fn deposits(
+        &self,
+        from_ms: i64,
+        until_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<DepositRecord>, LookupFailed>>;
 }

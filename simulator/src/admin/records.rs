@@ -15,7 +15,10 @@ use crate::clock::{LATEST_MS, Millis, wall_ms};
 use crate::fields::{BadInput, Fields, unexpected};
 use crate::journal::Event;
 use crate::ledger::Ledger;
-use crate::model::{DEPOSIT_CREDITED, DEPOSIT_PENDING, DEPOSIT_SUCCESS, Deposit, Ending, Withdrawal, WithdrawalState};
+use crate::model::{
+    DEPOSIT_CREDITED, DEPOSIT_PENDING, DEPOSIT_REJECTED, DEPOSIT_SUCCESS, DEPOSIT_UNCONFIRMED, DEPOSIT_WRONG, Deposit,
+    Ending, Withdrawal, WithdrawalState,
+};
 use crate::world::{Network, World};
 
 /// Where money goes when a record made by hand does not say.
@@ -138,7 +141,7 @@ pub(super) async fn deposits(State(app): Shared, query: Query<BTreeMap<String, S
     Ok(Json(Value::Array(shown)))
 }
 
-/// Makes a deposit, or replaces the one with the same id. The free balance rises unless it is pending.
+/// Makes a deposit, or replaces the one with the same id. The free balance rises once it is credited.
 pub(super) async fn deposit(State(app): Shared, body: Bytes) -> Reply {
     let mut fields = Fields::from_body(&body)?;
     let (coin, network) = read_network(&mut fields, &app.world)?;
@@ -167,9 +170,11 @@ fn read_deposit_status(fields: &mut Fields) -> Result<i64, BadInput> {
     let Some(value) = fields.any("status") else {
         return Ok(DEPOSIT_SUCCESS);
     };
-    let known = [DEPOSIT_PENDING, DEPOSIT_SUCCESS, DEPOSIT_CREDITED];
+
+    let known =
+        [DEPOSIT_PENDING, DEPOSIT_SUCCESS, DEPOSIT_REJECTED, DEPOSIT_CREDITED, DEPOSIT_WRONG, DEPOSIT_UNCONFIRMED];
     let status = value.as_i64().filter(|status| known.contains(status));
-    let expected = "0 (pending), 1 (success) or 6 (credited)";
+    let expected = "0 (pending), 1 (success), 2 (rejected), 6 (credited), 7 (wrong) or 8 (unconfirmed)";
     status.ok_or_else(|| unexpected("status", expected, &value))
 }
 

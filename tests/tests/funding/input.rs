@@ -37,7 +37,9 @@ async fn a_tag_that_belongs_to_another_order_is_refused() {
     let world = World::new().await;
     let (first, mut second) = (world.funding().await, world.funding().await);
     world.start_any("FundOrder", "first", &first).await;
-    world.books_say("SELECT state FROM fundings WHERE order_id = $1", first["order_id"].as_str().unwrap(), "awaiting").await;
+    world
+        .books_say("SELECT state FROM fundings WHERE order_id = $1", first["order_id"].as_str().unwrap(), "awaiting")
+        .await;
     second["deposit_tag"] = first["order_id"].clone();
     let End::Failed(kind, message) = world.run_any("FundOrder", "second", &second).await else { panic!("not refused") };
     assert!(kind == "Conflict" && message.contains("deposit tag"), "{kind}: {message}");

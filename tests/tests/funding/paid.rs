@@ -67,8 +67,20 @@ async fn a_signal_that_starts_the_order_counts_as_one() {
     let input = order.to_string();
     let started = world
         .temporal(&[
-            "workflow", "signal-with-start", "--signal-name", "payment_received", "--signal-input", "{}", "--type",
-            "FundOrder", "--task-queue", world.queue(), "-w", &id(&order), "--input", &input,
+            "workflow",
+            "signal-with-start",
+            "--signal-name",
+            "payment_received",
+            "--signal-input",
+            "{}",
+            "--type",
+            "FundOrder",
+            "--task-queue",
+            world.queue(),
+            "-w",
+            &id(&order),
+            "--input",
+            &input,
         ])
         .await;
     assert!(started.status.success(), "{started:?}");

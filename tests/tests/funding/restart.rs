@@ -40,8 +40,13 @@ async fn an_order_started_twice_at_once_under_two_ids_is_one_order() {
 
 #[tokio::test]
 async fn an_order_killed_around_its_steps_is_refunded_once() {
-    for point in ["funding_open.after", "venue_deposits.after", "funding_expire.before", "funding_expire.after", "payout_open.after"]
-    {
+    for point in [
+        "funding_open.after",
+        "venue_deposits.after",
+        "funding_expire.before",
+        "funding_expire.after",
+        "payout_open.after",
+    ] {
         let mut world = World::watched().await;
         let mut order = world.funding().await;
         order["payment_timeout_seconds"] = json!(2);

@@ -1,11 +1,7 @@
 //! Goal: whatever the exchange does to a request, the refund ends paid exactly once or returned in full, by both books,
 //! and whether or not the exchange recognizes a request that it has seen before.
 
-use backstop_tests::{
-    Verdict, World,
-    exchange::{APPLY, HISTORY},
-    world::payout_id,
-};
+use backstop_tests::{Verdict, World, exchange::APPLY, world::payout_id};
 use serde_json::{Value, json};
 
 struct Case {
@@ -65,17 +61,6 @@ fn pairs_of_faults() -> Vec<Case> {
         case(
             "held back, then found late",
             &[(APPLY, json!({"fault": "execute_late", "ms": 800, "hide_ms": 1_200}))],
-            Paid,
-        ),
-        case(
-            "answer lost, and lookups broken for a while",
-            &[
-                lost(),
-                (HISTORY, json!({"fault": "status", "status": 500, "times": 2})),
-                (HISTORY, json!({"fault": "garbage", "times": 2})),
-                (HISTORY, json!({"fault": "rate_limited"})),
-                (HISTORY, json!({"fault": "drop"})),
-            ],
             Paid,
         ),
         case(

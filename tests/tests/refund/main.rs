@@ -5,6 +5,7 @@ mod cancel;
 mod faults;
 mod input;
 mod kills;
+mod lookups;
 mod once;
 mod operator;
 mod restart;

@@ -155,6 +155,16 @@ async fn nothing_was_sent_says_the_operator_and_a_worker_killed_after_taking_it_
     the_worker_dies_while_it_takes_the_word("venue_resolve.after").await;
 }
 
+/// Waits until nothing that was sent can still take effect unseen.
+async fn attempts_are_over(world: &World, id: &str) {
+    let mut books = world.database.owner().await;
+    let over = "SELECT bool_and(void_after < clock_timestamp()) FROM payout_attempts WHERE payout_id = $1";
+    let over = wait_until(DEADLINE, async || {
+        sqlx::query_scalar::<_, bool>(over).bind(id).fetch_one(&mut books).await.unwrap()
+    });
+    assert!(over.await, "the attempt's time is not over");
+}
+
 async fn the_worker_dies_while_it_takes_the_word(failpoint: &str) {
     let mut world = World::new().await;
     let mut refund = world.refund().await;
@@ -166,12 +176,7 @@ async fn the_worker_dies_while_it_takes_the_word(failpoint: &str) {
     world.reaches(&id, "needs_operator").await;
     let made = world.exchange.withdrawals(&id).await;
     world.exchange.force(&made[0].id, "cancelled").await;
-    let mut books = world.database.owner().await;
-    let over = "SELECT bool_and(void_after < clock_timestamp()) FROM payout_attempts WHERE payout_id = $1";
-    let over = wait_until(DEADLINE, async || {
-        sqlx::query_scalar::<_, bool>(over).bind(&id).fetch_one(&mut books).await.unwrap()
-    });
-    assert!(over.await, "the attempt's time is not over");
+    attempts_are_over(&world, &id).await;
     world.arm(failpoint, "kill");
     let input = word("not_executed", None).to_string();
     let update = ["workflow", "update", "start", "-w", &id, "--name", "resolve", "--wait-for-stage", "accepted"];
@@ -183,7 +188,7 @@ async fn the_worker_dies_while_it_takes_the_word(failpoint: &str) {
     assert_eq!(world.verdict(&id).await, Verdict::Returned);
     let acts: i64 = sqlx::query_scalar("SELECT count(*) FROM operator_acts WHERE subject = $1")
         .bind(&id)
-        .fetch_one(&mut books)
+        .fetch_one(&mut world.database.owner().await)
         .await
         .unwrap();
     assert_eq!(acts, 1);
@@ -206,9 +211,23 @@ async fn a_word_taken_on_a_lookup_that_began_too_early_is_refused() {
         assert!(refused.contains("TooEarly"), "{refused}");
     }
     // The operator's lookup begins before that, and is answered after it.
-    world.exchange.fault(HISTORY, &id, json!({"fault": "delay_answer", "ms": 1_400, "times": 3})).await;
+    world.exchange.fault_for_all(HISTORY, json!({"fault": "delay_answer", "ms": 1_400, "times": 3})).await;
     let refused = world.resolve(&id, word("not_executed", None)).await.unwrap_err();
     assert!(["TooEarly", "Contradicted"].iter().any(|kind| refused.contains(kind)), "{refused}");
     assert_eq!(world.ended(&id).await.kind(), "settled");
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
+}
+
+/// What the venue showed a while ago is good enough for a payout that waits, but not against a person who knows better.
+#[tokio::test]
+async fn a_word_is_held_against_what_the_venue_says_now() {
+    let world = World::with(&[("BACKSTOP_VENUE_POLL_MAX_MS", "90000")]).await;
+    let id = unconfirmed(&world, None).await;
+    attempts_are_over(&world, &id).await;
+    assert_eq!(world.exchange.all_requests(HISTORY).await.len(), 1, "the next lookups made do with the first one");
+    let made = world.exchange.withdrawals(&id).await;
+    world.exchange.force(&made[0].id, "failed").await;
+    let receipt = world.resolve(&id, word("not_executed", None)).await.unwrap();
+    assert_eq!(world.ended(&id).await.receipt(), receipt.unwrap());
+    assert_eq!(world.verdict(&id).await, Verdict::Returned);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backstop_activities::venue::{
-    Binance, BinanceConfig, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord,
+    Binance, BinanceConfig, DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord,
 };
 use tokio::time::timeout;
 
@@ -11,6 +11,7 @@ pub(crate) const KEY: &str = "key-for-tests";
 pub(crate) const SECRET: &str = "secret-for-tests";
 pub(crate) const APPLY: &str = "/sapi/v1/capital/withdraw/apply";
 pub(crate) const HISTORY: &str = "/sapi/v1/capital/withdraw/history";
+pub(crate) const DEPOSITS: &str = "/sapi/v1/capital/deposit/hisrec";
 pub(crate) const BTC_ADDRESS: &str = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq";
 pub(crate) const TRX_ADDRESS: &str = "TXYZopYRdj2D9XRtbG411XZZ3kM5VkAeBf";
 pub(crate) const XRP_ADDRESS: &str = "rEb8TK3gBgk5auZkwc6sHnwrGVJH8DuaLh";
@@ -81,7 +82,20 @@ impl Client {
         from_ms: i64,
         until_ms: i64,
     ) -> Result<Vec<WithdrawalRecord>, LookupFailed> {
-        let asked = self.binance.withdrawals(client_id, from_ms, until_ms, now_ms());
+        self.found(self.binance.withdrawals(client_id, from_ms, until_ms, now_ms())).await
+    }
+
+    /// Every withdrawal of the account.
+    pub(crate) async fn history(&self, from_ms: i64, until_ms: i64) -> Result<Vec<WithdrawalRecord>, LookupFailed> {
+        self.found(self.binance.history(from_ms, until_ms, now_ms())).await
+    }
+
+    /// Every deposit to the account.
+    pub(crate) async fn deposits(&self, from_ms: i64, until_ms: i64) -> Result<Vec<DepositRecord>, LookupFailed> {
+        self.found(self.binance.deposits(from_ms, until_ms, now_ms())).await
+    }
+
+    async fn found<T>(&self, asked: impl Future<Output = Result<T, LookupFailed>>) -> Result<T, LookupFailed> {
         let found = timeout(PATIENCE * 2, asked).await.unwrap();
         if let Err(failed) = &found {
             self.discreet(&failed.reason);

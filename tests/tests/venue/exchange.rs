@@ -83,6 +83,16 @@ impl Exchange {
         record["id"].as_str().unwrap().to_owned()
     }
 
+    /// Makes a deposit without a transaction.
+    pub(crate) async fn deposit(&self, deposit: Value) -> Value {
+        self.admin(Method::POST, "/deposits", deposit).await
+    }
+
+    /// How many requests of a path it has received.
+    pub(crate) async fn asked(&self, path: &str) -> usize {
+        self.admin(Method::GET, &format!("/requests?path={path}"), Value::Null).await.as_array().unwrap().len()
+    }
+
     /// What it really did for a client id, whether its API shows it or not.
     pub(crate) async fn executed(&self, client_id: &str) -> Vec<Value> {
         let all = self.admin(Method::GET, "/withdrawals", Value::Null).await;

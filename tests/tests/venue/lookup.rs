@@ -48,6 +48,7 @@ async fn a_withdrawal_that_was_made_is_found() {
     let executed = exchange.executed("made").await;
     let record = WithdrawalRecord {
         id: executed[0]["id"].as_str().unwrap().to_owned(),
+        client_id: Some("made".into()),
         state: RecordState::Completed,
         received: "0.4995".into(),
         network_fee: "0.0005".into(),

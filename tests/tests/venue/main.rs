@@ -8,6 +8,7 @@ mod trading;
 mod wire;
 
 mod accepted;
+mod listing;
 mod lookup;
 mod not_sent;
 mod order_answers;

@@ -114,7 +114,8 @@ async fn an_approval_that_was_taken_down_outlives_the_worker_and_the_workflow() 
     world.arm("withdrawal_decide.after", "kill");
     let handle = world.update(&id, "approve", word("ann"));
     // The worker dies before it can answer; whether the caller hears of it, is not what counts.
-    let (_, ()) = tokio::join!(tokio::time::timeout(std::time::Duration::from_secs(2), handle), world.reaches(&id, "queued"));
+    let (_, ()) =
+        tokio::join!(tokio::time::timeout(std::time::Duration::from_secs(2), handle), world.reaches(&id, "queued"));
     world.worker_dies().await;
     assert!(world.temporal(&["workflow", "terminate", "-w", &id]).await.status.success());
     world.start_worker().await;

@@ -31,10 +31,7 @@ async fn a_withdrawal_started_twice_at_once_under_two_workflow_ids_is_paid_once(
     let withdrawal = world.withdrawal("0.25").await;
     let id = id(&withdrawal);
     let other = format!("{id}/other");
-    futures::join!(
-        world.start_any("Withdraw", &id, &withdrawal),
-        world.start_any("Withdraw", &other, &withdrawal)
-    );
+    futures::join!(world.start_any("Withdraw", &id, &withdrawal), world.start_any("Withdraw", &other, &withdrawal));
     let ends = futures::join!(world.end_of(&id), world.end_of(&other));
     let kinds = [ends.0.kind(), ends.1.kind()];
     assert!(kinds.contains(&"settled"), "{kinds:?}");
@@ -91,7 +88,8 @@ async fn a_withdrawal_of_more_than_the_balance_is_refused_and_moves_nothing() {
 
 #[tokio::test]
 async fn a_withdrawal_killed_around_every_step_of_its_opening_is_paid_once() {
-    for point in ["withdrawal_request.before", "withdrawal_request.after", "withdrawal_claim.before", "withdrawal_claim.after"]
+    for point in
+        ["withdrawal_request.before", "withdrawal_request.after", "withdrawal_claim.before", "withdrawal_claim.after"]
     {
         let mut world = World::new().await;
         let withdrawal = world.withdrawal("0.25").await;

@@ -100,12 +100,11 @@ impl<T: Row> Seen<T> {
 
     /// A row that is seen again is what the venue says of it by now.
     fn add(&mut self, row: T) {
-        match self.places.get(row.id()) {
-            Some(place) => self.rows[*place] = row,
-            None => {
-                self.places.insert(row.id().to_owned(), self.rows.len());
-                self.rows.push(row);
-            }
+        if let Some(place) = self.places.get(row.id()) {
+            self.rows[*place] = row;
+        } else {
+            self.places.insert(row.id().to_owned(), self.rows.len());
+            self.rows.push(row);
         }
     }
 }
@@ -191,7 +190,9 @@ impl Binance {
                 return Err(unreadable(format!("page {page} does not go on where the one before it ended")));
             }
             let full = rows.len() >= ROWS_MAX;
-            rows.into_iter().for_each(|row| seen.add(row));
+            for row in rows {
+                seen.add(row);
+            }
             if !full {
                 return Ok(());
             }
