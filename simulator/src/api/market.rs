@@ -29,7 +29,7 @@ pub(super) fn exchange_info(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 /// The symbols of `symbol` or `symbols`, or all.
-fn named<'a>(call: &Call<'a>) -> Result<Vec<&'a Symbol>, Refusal> {
+pub(super) fn named<'a>(call: &Call<'a>) -> Result<Vec<&'a Symbol>, Refusal> {
     let world = &call.app.world;
     let Some(names) = read_names(&call.params)? else {
         return Ok(world.symbols.iter().collect());

@@ -3,6 +3,7 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::{Fill, Order, PLACES, Side, price};
+use crate::clock::Millis;
 use crate::ledger::Ledger;
 use crate::world::World;
 
@@ -15,7 +16,7 @@ pub(crate) fn fee(ledger: &Ledger, world: &World, order: &Order, fill: Fill, mak
     let settings = ledger.settings();
     let rate = if maker { settings.maker_fee } else { settings.taker_fee };
     let in_third = settings.fee_asset.as_deref().and_then(|asset| {
-        let fee = places(convert(ledger, world, fill.quote_qty() * rate, &order.quote, asset)?);
+        let fee = places(convert(ledger, world, fill.quote_qty() * rate, (&order.quote, asset), order.updated_at_ms)?);
         (ledger.free(asset, order.updated_at_ms) >= fee).then(|| (fee, asset.to_owned()))
     });
     in_third.unwrap_or_else(|| match order.side {
@@ -28,14 +29,20 @@ fn places(amount: Decimal) -> Decimal {
     amount.round_dp_with_strategy(PLACES, RoundingStrategy::ToZero)
 }
 
-/// What an amount of one asset is worth in another.
-fn convert(ledger: &Ledger, world: &World, amount: Decimal, from: &str, to: &str) -> Option<Decimal> {
+/// What an amount of one asset is worth in another at a moment.
+fn convert(
+    ledger: &Ledger,
+    world: &World,
+    amount: Decimal,
+    (from, to): (&str, &str),
+    at_ms: Millis,
+) -> Option<Decimal> {
     let value = |asset: &str| {
         if asset == MIDDLE_ASSET {
             return Some(Decimal::ONE);
         }
         let symbol = world.symbol(&format!("{asset}{MIDDLE_ASSET}"))?;
-        Some(price::mid(symbol, ledger.settings()))
+        Some(price::mid(symbol, ledger.settings(), at_ms))
     };
     Some(amount * value(from)? / value(to)?)
 }

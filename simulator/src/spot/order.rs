@@ -141,6 +141,8 @@ pub(crate) struct Order {
     pub(crate) entered_at_ms: Millis,
     /// Whether it has met the market.
     pub(crate) entered: bool,
+    /// The middle price it met.
+    pub(crate) entered_mid: Decimal,
     pub(crate) updated_at_ms: Millis,
     /// Lookups don't show it before.
     pub(crate) visible_from_ms: Millis,
