@@ -71,6 +71,7 @@ pub(crate) fn execute(app: &App, request: &ApiRequest, twist: &Twist) -> Answer 
         ("GET", "/sapi/v1/capital/deposit/hisrec") => history::deposits,
         ("GET", "/sapi/v1/capital/withdraw/history") => history::withdrawals,
         ("POST", APPLY_PATH) => withdraw::apply,
+        ("GET", "/sapi/v1/margin/allPairs" | "/sapi/v1/margin/isolated/allPairs") => market::margin_pairs,
         ("GET", "/api/v3/openOrders") => orders::open_orders,
         ("GET", "/api/v3/allOrders") => orders::all_orders,
         ("GET", "/api/v3/myTrades") => trades::my_trades,

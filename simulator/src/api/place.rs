@@ -15,7 +15,7 @@ use crate::refusal::{
     INVALID_MESSAGE, INVALID_ORDER_TYPE, INVALID_SIDE, INVALID_TIME_IN_FORCE, MANDATORY_PARAM, NEW_ORDER_REJECTED,
     OPTIONAL_PARAMS_BAD_COMBO, PARAM_NOT_REQUIRED, Refusal,
 };
-use crate::spot::{Fill, Order, OrderType, Side, Step, Symbol, TimeInForce, Trade, engine};
+use crate::spot::{Order, OrderType, Side, Step, Symbol, TimeInForce, Trade, engine};
 
 const KNOWN: [&str; 10] = [
     "symbol",
@@ -189,14 +189,8 @@ fn check_market(symbol: &Symbol, order: &Order, ledger: &Ledger) -> Result<(), R
 
 /// What the order needs of the asset it spends; refused when the balance does not cover it.
 fn check_balance(call: &Call<'_>, symbol: &Symbol, order: &Order, ledger: &Ledger) -> Result<Decimal, Refusal> {
-    let taken = || engine::preview(ledger, symbol, order, order.entered_at_ms).into_iter();
-    let needed = match (order.side, order.kind) {
-        (Side::Sell, _) if order.quote_wanted.is_zero() => order.qty,
-        (Side::Sell, _) => taken().map(|fill| fill.qty).sum(),
-        (Side::Buy, OrderType::Market) => taken().map(Fill::quote_qty).sum(),
-        (Side::Buy, _) => engine::cost(order.price, order.qty),
-    };
-    if ledger.spendable(order.side.spends(symbol), call.now) < needed {
+    let needed = engine::needed(ledger, symbol, order, order.entered_at_ms);
+    if ledger.spendable(order.spends(), call.now) < needed {
         let msg = "Account has insufficient balance for requested action.";
         return Err(Refusal::bad_request(NEW_ORDER_REJECTED, msg));
     }

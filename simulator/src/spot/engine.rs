@@ -4,13 +4,13 @@ use std::io;
 
 use rust_decimal::Decimal;
 
+use super::order::cost;
 use super::{Fill, Level, Order, OrderEnd, OrderState, OrderType, Side, Step, Symbol, Trade, depth, fees, price};
 use crate::clock::Millis;
 use crate::journal::Event;
 use crate::ledger::Ledger;
 use crate::world::World;
 
-pub(crate) use super::order::cost;
 pub(crate) use super::price::step_of;
 
 /// The most steps that are made up for; a market that nobody looked at for longer has a gap.
@@ -49,7 +49,7 @@ fn settle(ledger: &mut Ledger, world: &World, now: Millis) -> io::Result<()> {
             // Ended before it got there: it never does.
             (Some(symbol), ended) if ended.is_none_or(|at_ms| at_ms > order.entered_at_ms) => {
                 let at_ms = order.entered_at_ms;
-                enter(ledger, world, symbol, order, at_ms)
+                enter_late(ledger, world, symbol, order, at_ms)
             }
             (_, Some(at_ms)) => Step { order: Order { updated_at_ms: at_ms, ..order }, trades: Vec::new() },
             (_, None) => continue,
@@ -122,6 +122,29 @@ pub(crate) fn preview(ledger: &Ledger, symbol: &Symbol, order: &Order, at_ms: Mi
     depth::take(symbol, mid(ledger, symbol, at_ms), order)
 }
 
+/// What an order needs of the asset it spends to come to the market at a moment.
+pub(crate) fn needed(ledger: &Ledger, symbol: &Symbol, order: &Order, at_ms: Millis) -> Decimal {
+    let taken = || preview(ledger, symbol, order, at_ms).into_iter();
+    match (order.side, order.kind) {
+        (Side::Sell, _) if order.quote_wanted.is_zero() => order.qty,
+        (Side::Sell, _) => taken().map(|fill| fill.qty).sum(),
+        (Side::Buy, OrderType::Market) => taken().map(Fill::quote_qty).sum(),
+        (Side::Buy, _) => cost(order.price, order.qty),
+    }
+}
+
+/// Lets an order into the market that was taken earlier, unless the price has run away from its promise meanwhile.
+fn enter_late(ledger: &Ledger, world: &World, symbol: &Symbol, mut order: Order, at_ms: Millis) -> Step {
+    let covered = ledger.spendable(order.spends(), at_ms) + order.promise;
+    if needed(ledger, symbol, &order, at_ms) <= covered {
+        return enter(ledger, world, symbol, order, at_ms);
+    }
+    order.entered = true;
+    order.updated_at_ms = at_ms;
+    order.end = Some(OrderEnd { at_ms, state: OrderState::Rejected });
+    Step { order, trades: Vec::new() }
+}
+
 /// Lets an order into the market. What it does not take then rests or expires, as its type says.
 pub(crate) fn enter(ledger: &Ledger, world: &World, symbol: &Symbol, mut order: Order, at_ms: Millis) -> Step {
     order.entered = true;
@@ -135,7 +158,7 @@ pub(crate) fn enter(ledger: &Ledger, world: &World, symbol: &Symbol, mut order: 
         return Step { order, trades };
     }
     for fill in preview(ledger, symbol, &order, at_ms) {
-        let fee = fees::fee(ledger, world, &order, fill, false);
+        let fee = fees::fee(ledger, world, &order, fill, false, &trades);
         let trade = trade(ledger, &mut order, fill, fee, false, trades.len());
         trades.push(trade);
     }
@@ -158,7 +181,7 @@ pub(crate) fn fill(
     at_ms: Millis,
 ) -> Step {
     order.updated_at_ms = at_ms;
-    let fee = fee.unwrap_or_else(|| fees::fee(ledger, world, &order, fill, true));
+    let fee = fee.unwrap_or_else(|| fees::fee(ledger, world, &order, fill, true, &[]));
     let trade = trade(ledger, &mut order, fill, fee, true, 0);
     Step { order, trades: vec![trade] }
 }

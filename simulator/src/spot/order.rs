@@ -3,7 +3,7 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
-use super::{PLACES, Symbol};
+use super::PLACES;
 use crate::clock::Millis;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +20,6 @@ impl Side {
             "SELL" => Some(Self::Sell),
             _ => None,
         }
-    }
-
-    /// The asset an order of this side spends.
-    pub(crate) fn spends(self, symbol: &Symbol) -> &'static str {
-        if self == Self::Buy { symbol.quote } else { symbol.base }
     }
 }
 

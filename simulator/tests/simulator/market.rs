@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::client::{Sim, read, until, write};
-use crate::trading::{OPEN, TRADES, bid, with};
+use crate::trading::{OPEN, ORDER, TRADES, bid, with};
 
 const DEPTH: &str = "/api/v3/depth";
 const BOOK: &str = "/api/v3/ticker/bookTicker";
@@ -141,4 +141,29 @@ async fn a_moving_market_fills_what_it_crosses_and_keeps_the_books() {
     let balances = (sim.balance("BTC").await, sim.balance("USDT").await);
     sim.restart().await;
     assert_eq!((sim.balance("BTC").await, sim.balance("USDT").await), balances);
+}
+
+#[tokio::test]
+async fn a_late_order_that_the_price_ran_away_from_is_rejected() {
+    let sim = Sim::start().await;
+    let market = [("type", "MARKET"), ("price", ""), ("timeInForce", ""), ("quantity", "0.9")];
+    sim.fault(json!({"path": ORDER, "fault": "execute_late", "ms": 300})).await;
+    assert!(sim.try_call("POST", ORDER, &with(&bid("late"), &market)).await.is_none());
+    sim.settings(json!({"prices": {"BTCUSDT": "200000"}})).await;
+    until("in the market", async || (sim.look("late").await.status == 200).then_some(())).await;
+    assert_eq!(sim.looked("late").await["status"], "REJECTED");
+    assert_eq!(sim.balance("USDT").await, ("100000".into(), "0".into()));
+}
+
+#[tokio::test]
+async fn a_fee_in_a_third_asset_is_taken_while_it_lasts() {
+    let sim = Sim::start().await;
+    // A level is worth 20000 USDT and costs 20 in fees, which is 0.025 BNB.
+    sim.settings(json!({"fee_asset": "BNB", "balances": {"BNB": "0.03"}})).await;
+    let market = [("type", "MARKET"), ("price", ""), ("timeInForce", ""), ("quantity", "0.4")];
+    let taken = sim.placed(&with(&bid("fees"), &market)).await;
+    let fees: Vec<_> = taken["fills"].as_array().unwrap().iter().map(|fill| fill["commissionAsset"].clone()).collect();
+    assert_eq!(fees, ["BNB", "BTC"]);
+    assert_eq!(sim.balance("BNB").await.0, "0.0049975");
+    assert_eq!(sim.balance("BTC").await.0, "10.3998");
 }
