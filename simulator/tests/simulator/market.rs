@@ -147,7 +147,7 @@ async fn a_moving_market_fills_what_it_crosses_and_keeps_the_books() {
 async fn a_late_order_that_the_price_ran_away_from_is_rejected() {
     let sim = Sim::start().await;
     let market = [("type", "MARKET"), ("price", ""), ("timeInForce", ""), ("quantity", "0.9")];
-    sim.fault(json!({"path": ORDER, "fault": "execute_late", "ms": 300})).await;
+    sim.fault(json!({"path": ORDER, "fault": "execute_late", "ms": 1_000})).await;
     assert!(sim.try_call("POST", ORDER, &with(&bid("late"), &market)).await.is_none());
     sim.settings(json!({"prices": {"BTCUSDT": "200000"}})).await;
     until("in the market", async || (sim.look("late").await.status == 200).then_some(())).await;
