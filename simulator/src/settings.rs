@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) banned_until_ms: Millis,
     /// Networks closed for withdrawal, as `COIN/NETWORK`.
     pub(crate) withdraw_disabled: Vec<String>,
+    /// Whether a cancelled order is known by the id of its cancel from then on.
+    pub(crate) cancel_renames: bool,
     /// Middle prices that were set, by symbol; the others are the table's.
     pub(crate) prices: BTreeMap<String, Decimal>,
     /// How far prices wander from there at most, as a share of them; zero is a still market.
@@ -82,6 +84,7 @@ impl Default for Settings {
             min_request_interval_ms: 0,
             banned_until_ms: 0,
             withdraw_disabled: Vec::new(),
+            cancel_renames: true,
             prices: BTreeMap::new(),
             price_volatility: Decimal::ZERO,
             price_seed: 0,

@@ -9,8 +9,11 @@ use crate::fields::{BadInput, Fields, amount, unexpected};
 use crate::settings::Settings;
 use crate::world::World;
 
-/// Takes what is named of `prices`, `price_volatility`, `price_seed`, `fill_share`, `maker_fee`, `taker_fee`, `fee_asset`, `trade_delay_ms`.
+/// Takes what is named of `cancel_renames`, `prices`, `price_volatility`, `price_seed`, `fill_share`, `maker_fee`, `taker_fee`, `fee_asset`, `trade_delay_ms`.
 pub(super) fn read(fields: &mut Fields, settings: &mut Settings, world: &World) -> Result<(), BadInput> {
+    if let Some(renames) = fields.optional_flag("cancel_renames")? {
+        settings.cancel_renames = renames;
+    }
     if let Some(value) = fields.any("prices") {
         settings.prices.extend(read_prices(&value, world)?);
     }

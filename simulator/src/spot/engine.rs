@@ -141,7 +141,7 @@ fn enter_late(ledger: &Ledger, world: &World, symbol: &Symbol, mut order: Order,
     }
     order.entered = true;
     order.updated_at_ms = at_ms;
-    order.end = Some(OrderEnd { at_ms, state: OrderState::Rejected });
+    order.end = Some(OrderEnd { at_ms, state: OrderState::Rejected, new_client_id: None });
     Step { order, trades: Vec::new() }
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn enter(ledger: &Ledger, world: &World, symbol: &Symbol, mut order: 
     let mut trades = Vec::new();
     if order.kind == OrderType::LimitMaker {
         if would_take(ledger, symbol, &order, at_ms) {
-            order.end = Some(OrderEnd { at_ms, state: OrderState::Rejected });
+            order.end = Some(OrderEnd { at_ms, state: OrderState::Rejected, new_client_id: None });
         }
         return Step { order, trades };
     }
@@ -166,7 +166,7 @@ pub(crate) fn enter(ledger: &Ledger, world: &World, symbol: &Symbol, mut order: 
         order.qty = order.executed;
     }
     if !order.rests() && !order.is_over() {
-        order.end = Some(OrderEnd { at_ms, state: OrderState::Expired });
+        order.end = Some(OrderEnd { at_ms, state: OrderState::Expired, new_client_id: None });
     }
     Step { order, trades }
 }

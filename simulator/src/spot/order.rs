@@ -106,6 +106,8 @@ impl OrderState {
 pub(crate) struct OrderEnd {
     pub(crate) at_ms: Millis,
     pub(crate) state: OrderState,
+    /// The id it goes by from then on, if another.
+    pub(crate) new_client_id: Option<String>,
 }
 
 /// An order. Moments ending in `_at_ms` and `visible_from_ms` are on the machine's clock.
@@ -116,6 +118,7 @@ pub(crate) struct Order {
     pub(crate) symbol: String,
     pub(crate) base: String,
     pub(crate) quote: String,
+    /// The id it was placed with.
     pub(crate) client_id: String,
     pub(crate) side: Side,
     pub(crate) kind: OrderType,
@@ -163,6 +166,13 @@ impl Order {
         } else {
             OrderState::New
         }
+    }
+
+    /// The client's id it goes by. "`newClientOrderId` will replace `clientOrderId` of the canceled order, freeing it up
+    /// for new orders" (Spot WebSocket API, "Cancel order").
+    pub(crate) fn known_as(&self, now: Millis) -> &str {
+        let ended = self.end.as_ref().filter(|end| self.state(now) == end.state);
+        ended.and_then(|end| end.new_client_id.as_deref()).unwrap_or(&self.client_id)
     }
 
     /// Whether nothing can happen to it after its last change.

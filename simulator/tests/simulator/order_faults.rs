@@ -106,6 +106,7 @@ async fn an_order_may_reach_the_market_later() {
 #[tokio::test]
 async fn a_cancel_may_come_too_late() {
     let sim = Sim::start().await;
+    sim.settings(json!({"cancel_renames": false})).await;
     for (client_id, state) in [("overtaken", "FILLED"), ("ended", "CANCELED")] {
         sim.placed(&bid(client_id)).await;
         fault(&sim, json!({"fault": "execute_late", "ms": 700, "method": "DELETE"})).await;
