@@ -78,9 +78,14 @@ impl Fields {
 
     /// Takes a boolean; absent is `false`.
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool, BadInput> {
+        Ok(self.optional_flag(name)?.unwrap_or_default())
+    }
+
+    /// Takes a boolean.
+    pub(crate) fn optional_flag(&mut self, name: &str) -> Result<Option<bool>, BadInput> {
         match self.any(name) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(other) => Err(unexpected(name, "true or false", &other)),
         }
     }

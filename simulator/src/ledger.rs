@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::Result;
 use rust_decimal::Decimal;
 
-use crate::clock::Millis;
+use crate::clock::{Millis, wall_ms};
 use crate::journal::{Event, Journal};
 use crate::model::{Deposit, Withdrawal, WithdrawalState};
 use crate::settings::Settings;
-use crate::spot::Book;
+use crate::spot::{Book, engine};
 use crate::world::World;
 
 /// Everything that survives a restart.
@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
     withdrawal_places: HashMap<String, usize>,
     deposits: Vec<Deposit>,
     book: Book,
+    /// The last step of the market that was booked; not kept, as nothing happens while nobody serves.
+    booked_until_step: i64,
 }
 
 impl Ledger {
@@ -39,6 +41,7 @@ impl Ledger {
             withdrawal_places: HashMap::new(),
             deposits: Vec::new(),
             book: Book::default(),
+            booked_until_step: engine::step_of(wall_ms()),
         };
         for event in events {
             ledger.apply(event);
@@ -87,6 +90,14 @@ impl Ledger {
     /// Orders and trades.
     pub(crate) fn book(&self) -> &Book {
         &self.book
+    }
+
+    pub(crate) fn booked_until_step(&self) -> i64 {
+        self.booked_until_step
+    }
+
+    pub(crate) fn set_booked_until_step(&mut self, step: i64) {
+        self.booked_until_step = step;
     }
 
     /// What open orders hold of a coin.

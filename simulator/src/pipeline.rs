@@ -49,15 +49,21 @@ pub(crate) async fn process(app: Arc<App>, request: ApiRequest) -> Option<Answer
     sent
 }
 
-/// The client's id of what a request is about. A cancel carries an id of its own, too; the order's comes first.
+/// The client's id of what a request is about: for an order the one it was placed with, however the request names it. A
+/// cancel carries an id of its own, too; the order's comes first.
 fn client_id(app: &App, request: &ApiRequest) -> Option<String> {
     let sent = |name: &str| peek(&request.query, &request.body, name);
-    let named = ["withdrawOrderId", "origClientOrderId"].into_iter().find_map(sent);
+    let by_known_id = || {
+        let id = sent("origClientOrderId")?;
+        let ledger = app.ledger();
+        let renamed = ledger.book().orders().iter().rev().find(|order| order.known_as(wall_ms()) == id);
+        Some(renamed.map_or(id, |order| order.client_id.clone()))
+    };
     let by_id = || {
         let id = sent("orderId")?.parse().ok()?;
         app.ledger().book().order(id).map(|order| order.client_id.clone())
     };
-    named.or_else(by_id).or_else(|| sent("newClientOrderId"))
+    sent("withdrawOrderId").or_else(by_known_id).or_else(by_id).or_else(|| sent("newClientOrderId"))
 }
 
 /// What execution came to, and what is sent; faults make the two differ.

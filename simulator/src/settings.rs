@@ -54,8 +54,17 @@ pub(crate) struct Settings {
     pub(crate) banned_until_ms: Millis,
     /// Networks closed for withdrawal, as `COIN/NETWORK`.
     pub(crate) withdraw_disabled: Vec<String>,
+    /// Whether a cancelled order is known by the id of its cancel from then on.
+    pub(crate) cancel_renames: bool,
     /// Middle prices that were set, by symbol; the others are the table's.
     pub(crate) prices: BTreeMap<String, Decimal>,
+    /// How far prices wander from there at most, as a share of them; zero is a still market.
+    pub(crate) price_volatility: Decimal,
+    /// Which way they wander.
+    pub(crate) price_seed: u64,
+    /// How much of a resting order is filled in each step in which the market has crossed it, as a share of its size;
+    /// zero leaves it to the admin API.
+    pub(crate) fill_share: Decimal,
     /// What a trade costs, as a share of what it brings.
     pub(crate) maker_fee: Decimal,
     pub(crate) taker_fee: Decimal,
@@ -75,7 +84,11 @@ impl Default for Settings {
             min_request_interval_ms: 0,
             banned_until_ms: 0,
             withdraw_disabled: Vec::new(),
+            cancel_renames: true,
             prices: BTreeMap::new(),
+            price_volatility: Decimal::ZERO,
+            price_seed: 0,
+            fill_share: Decimal::ONE,
             maker_fee: STANDARD_FEE,
             taker_fee: STANDARD_FEE,
             fee_asset: None,

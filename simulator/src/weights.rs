@@ -31,6 +31,8 @@ impl Weights {
 fn weight_of(method: &str, path: &str) -> (u64, u64) {
     match path {
         "/api/v3/account" | "/api/v3/exchangeInfo" | "/api/v3/allOrders" | "/api/v3/myTrades" => (20, 0),
+        "/api/v3/depth" => (5, 0),
+        "/api/v3/ticker/bookTicker" | "/api/v3/ticker/price" => (2, 0),
         "/api/v3/openOrders" => (6, 0),
         "/api/v3/order" if method == "GET" => (4, 0),
         "/sapi/v1/capital/config/getall" => (10, 0),

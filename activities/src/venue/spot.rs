@@ -85,7 +85,7 @@ pub enum OrderState {
 pub struct OrderRecord {
     /// The venue's id, of its symbol.
     pub id: String,
-    /// Our id.
+    /// Our id; in a lookup by the venue's id, whatever the venue knows it by.
     pub client_id: String,
     /// How it stands.
     pub state: OrderState,
@@ -140,6 +140,9 @@ pub trait Spot: Send + Sync {
     /// The order with this client id; `None` only when the venue says that there is none. An order that was taken just
     /// now may not be shown yet: absence proves something only past the deadline and the venue's visibility lag.
     ///
+    /// Our own cancel of an order does not hide it here. Somebody else's may: the venue can know a cancelled order by
+    /// the cancel's id, so that nothing is found by ours. Look an order up by the venue's id where that is known.
+    ///
     /// A client id is unique among open orders only: when it was used more than once, the venue answers with the
     /// newest order, and with an older one when the newest did not reach it. Use each client id for one order, and
     /// believe no record whose `placed_at_ms` is before the attempt.
@@ -147,6 +150,15 @@ pub trait Spot: Send + Sync {
         &'a self,
         symbol: &'a str,
         client_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>>;
+
+    /// The order with this id of the venue's, whatever client id it goes by now; `None` only when the venue says that
+    /// there is none.
+    fn order_by_id<'a>(
+        &'a self,
+        symbol: &'a str,
+        venue_order_id: &'a str,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>>;
 

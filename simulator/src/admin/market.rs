@@ -9,10 +9,22 @@ use crate::fields::{BadInput, Fields, amount, unexpected};
 use crate::settings::Settings;
 use crate::world::World;
 
-/// Takes what is named of `prices`, `maker_fee`, `taker_fee`, `fee_asset`, `trade_delay_ms`.
+/// Takes what is named of `cancel_renames`, `prices`, `price_volatility`, `price_seed`, `fill_share`, `maker_fee`, `taker_fee`, `fee_asset`, `trade_delay_ms`.
 pub(super) fn read(fields: &mut Fields, settings: &mut Settings, world: &World) -> Result<(), BadInput> {
+    if let Some(renames) = fields.optional_flag("cancel_renames")? {
+        settings.cancel_renames = renames;
+    }
     if let Some(value) = fields.any("prices") {
         settings.prices.extend(read_prices(&value, world)?);
+    }
+    if let Some(share) = read_share(fields, "price_volatility")? {
+        settings.price_volatility = share;
+    }
+    if let Some(seed) = fields.number("price_seed", 0, i64::MAX)? {
+        settings.price_seed = seed.unsigned_abs();
+    }
+    if let Some(share) = read_share(fields, "fill_share")? {
+        settings.fill_share = share;
     }
     if let Some(rate) = read_share(fields, "maker_fee")? {
         settings.maker_fee = rate;

@@ -83,10 +83,11 @@ fn read_fill(fields: &mut Fields, app: &App, ledger: &Ledger, order: Order, now:
     Ok(step)
 }
 
-/// Ends an order that is not over yet.
+/// Ends an order that is not over yet; with another id from then on, if told so, as an operator's cancel would.
 pub(super) async fn end(State(app): Shared, Path(id): Path<String>, body: Bytes) -> Reply {
     let mut fields = Fields::from_body(&body)?;
     let name = fields.required_text("state")?;
+    let new_client_id = fields.text("new_client_id")?;
     fields.finish()?;
     let state = OrderState::ending(&name).ok_or_else(|| {
         let known = OrderState::endings();
@@ -100,7 +101,7 @@ pub(super) async fn end(State(app): Shared, Path(id): Path<String>, body: Bytes)
         return Err(BadInput::new("state", format!("the order is over already: it is {is}")).into());
     }
     order.updated_at_ms = now;
-    order.end = Some(OrderEnd { at_ms: now, state });
+    order.end = Some(OrderEnd { at_ms: now, state, new_client_id });
     let shown = describe(&order, now);
     ledger.record(Event::Order(Box::new(Step { order, trades: Vec::new() })))?;
     Ok(Json(shown))
@@ -115,6 +116,7 @@ fn describe(order: &Order, now: Millis) -> Value {
     json!({
         "id": order.id.to_string(),
         "client_id": order.client_id,
+        "known_as": order.known_as(now),
         "symbol": order.symbol,
         "side": order.side,
         "type": order.kind,

@@ -110,7 +110,7 @@ fn describe(app: &App) -> Value {
         shown["balances"][coin.symbol] = json!(free.to_string());
     }
     for symbol in &app.world.symbols {
-        let price = engine::mid(&ledger, symbol).normalize();
+        let price = engine::mid(&ledger, symbol, now).normalize();
         shown["prices"][symbol.name] = json!(price.to_string());
     }
     shown

@@ -28,8 +28,14 @@ pub(super) fn exchange_info(call: &Call<'_>) -> Result<Answer, Refusal> {
     })))
 }
 
+/// There is no margin trading here; common client libraries ask for its pairs before anything else.
+#[allow(clippy::unnecessary_wraps, reason = "all endpoints have one signature")]
+pub(super) fn margin_pairs(_: &Call<'_>) -> Result<Answer, Refusal> {
+    Ok(Answer::ok(&json!([])))
+}
+
 /// The symbols of `symbol` or `symbols`, or all.
-fn named<'a>(call: &Call<'a>) -> Result<Vec<&'a Symbol>, Refusal> {
+pub(super) fn named<'a>(call: &Call<'a>) -> Result<Vec<&'a Symbol>, Refusal> {
     let world = &call.app.world;
     let Some(names) = read_names(&call.params)? else {
         return Ok(world.symbols.iter().collect());

@@ -4,6 +4,7 @@ mod history;
 mod market;
 mod orders;
 mod place;
+mod ticker;
 mod trades;
 mod wallet;
 mod withdraw;
@@ -38,7 +39,8 @@ pub(crate) struct ApiRequest {
 }
 
 /// Endpoints that ask for no key and no signature ("Request Security": NONE).
-const PUBLIC: [&str; 1] = ["/api/v3/exchangeInfo"];
+const PUBLIC: [&str; 4] =
+    ["/api/v3/exchangeInfo", "/api/v3/depth", "/api/v3/ticker/bookTicker", "/api/v3/ticker/price"];
 
 /// What an endpoint works with.
 struct Call<'a> {
@@ -61,11 +63,15 @@ pub(crate) fn execute(app: &App, request: &ApiRequest, twist: &Twist) -> Answer 
         ("GET", "/api/v3/ping") => return Answer::ok(&json!({})),
         ("GET", "/api/v3/time") => return Answer::ok(&json!({"serverTime": server_now})),
         ("GET", "/api/v3/exchangeInfo") => market::exchange_info,
+        ("GET", "/api/v3/depth") => ticker::depth,
+        ("GET", "/api/v3/ticker/bookTicker") => ticker::book_ticker,
+        ("GET", "/api/v3/ticker/price") => ticker::price,
         ("GET", "/api/v3/account") => wallet::account,
         ("GET", "/sapi/v1/capital/config/getall") => wallet::all_coins,
         ("GET", "/sapi/v1/capital/deposit/hisrec") => history::deposits,
         ("GET", "/sapi/v1/capital/withdraw/history") => history::withdrawals,
         ("POST", APPLY_PATH) => withdraw::apply,
+        ("GET", "/sapi/v1/margin/allPairs" | "/sapi/v1/margin/isolated/allPairs") => market::margin_pairs,
         ("GET", "/api/v3/openOrders") => orders::open_orders,
         ("GET", "/api/v3/allOrders") => orders::all_orders,
         ("GET", "/api/v3/myTrades") => trades::my_trades,

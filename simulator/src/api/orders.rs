@@ -29,12 +29,12 @@ pub(super) fn order(call: &Call<'_>) -> Result<Answer, Refusal> {
     let symbol = read_symbol(call)?;
     let wanted = Wanted::read(&call.params)?;
     let ledger = call.app.ledger();
-    let found = wanted.find(symbol, &ledger).filter(|order| order.is_shown(call.now));
+    let found = wanted.find(symbol, &ledger, call.now).filter(|order| order.is_shown(call.now));
     let order = found.ok_or_else(|| Refusal::bad_request(NO_SUCH_ORDER, "Order does not exist."))?;
     Ok(Answer::order(order.id, &describe(order, call.now)))
 }
 
-/// Ends an open order. One told to be late is cancelled then, unless it was filled by that time.
+/// Ends an open order, which goes by the id of the cancel from then on. One told to be late is cancelled then, unless it was filled by that time.
 pub(super) fn cancel(call: &Call<'_>) -> Result<Answer, Refusal> {
     call.params.only(&["symbol", "orderId", "origClientOrderId", "newClientOrderId", "cancelRestrictions"])?;
     let symbol = read_symbol(call)?;
@@ -42,14 +42,16 @@ pub(super) fn cancel(call: &Call<'_>) -> Result<Answer, Refusal> {
     let own_id = call.params.text("newClientOrderId")?;
     own_id.map_or(Ok(()), |id| check_client_id("newClientOrderId", id))?;
     let mut ledger = call.app.ledger();
-    let open = wanted.find(symbol, &ledger).filter(|order| order.state(call.now).is_open());
+    let open = wanted.find(symbol, &ledger, call.now).filter(|order| order.state(call.now).is_open());
     let mut order = open.cloned().ok_or_else(|| Refusal::bad_request(CANCEL_REJECTED, "Unknown order sent."))?;
     let at_ms = call.now + call.twist.late_ms;
     order.updated_at_ms = call.now;
-    order.end = Some(OrderEnd { at_ms, state: OrderState::Canceled });
+    let cancel_id = own_id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned);
+    let new_client_id = ledger.settings().cancel_renames.then(|| cancel_id.clone());
+    order.end = Some(OrderEnd { at_ms, state: OrderState::Canceled, new_client_id });
     let mut shown = summary(&order, at_ms);
     shown["origClientOrderId"] = json!(order.client_id);
-    shown["clientOrderId"] = json!(own_id.map_or_else(|| Uuid::new_v4().simple().to_string(), str::to_owned));
+    shown["clientOrderId"] = json!(cancel_id);
     shown["transactTime"] = json!(call.server_now);
     let answer = Answer::order(order.id, &shown);
     let step = Step { order, trades: Vec::new() };
@@ -106,15 +108,15 @@ impl<'a> Wanted<'a> {
     }
 
     /// With both, the order of that id must have that client id, too.
-    fn find<'b>(&self, symbol: &Symbol, ledger: &'b Ledger) -> Option<&'b Order> {
+    fn find<'b>(&self, symbol: &Symbol, ledger: &'b Ledger, now: Millis) -> Option<&'b Order> {
         let book = ledger.book();
         let found = match (self.id, self.client_id) {
             (Some(id), _) => book.order(id),
-            (None, Some(client_id)) => book.newest_with_client_id(symbol.name, client_id),
+            (None, Some(client_id)) => book.newest_known_as(symbol.name, client_id, now),
             (None, None) => None,
         };
         let fits = |order: &&Order| {
-            order.symbol == symbol.name && self.client_id.is_none_or(|client_id| order.client_id == client_id)
+            order.symbol == symbol.name && self.client_id.is_none_or(|client_id| order.known_as(now) == client_id)
         };
         found.filter(fits)
     }
@@ -185,7 +187,7 @@ pub(super) fn summary(order: &Order, now: Millis) -> Value {
         "symbol": order.symbol,
         "orderId": order.id,
         "orderListId": -1,
-        "clientOrderId": order.client_id,
+        "clientOrderId": order.known_as(now),
         "price": money(order.price),
         "origQty": money(order.qty),
         "executedQty": money(order.executed),

@@ -15,7 +15,7 @@ use crate::refusal::{
     INVALID_MESSAGE, INVALID_ORDER_TYPE, INVALID_SIDE, INVALID_TIME_IN_FORCE, MANDATORY_PARAM, NEW_ORDER_REJECTED,
     OPTIONAL_PARAMS_BAD_COMBO, PARAM_NOT_REQUIRED, Refusal,
 };
-use crate::spot::{Fill, Order, OrderType, Side, Step, Symbol, TimeInForce, Trade, engine};
+use crate::spot::{Order, OrderType, Side, Step, Symbol, TimeInForce, Trade, engine};
 
 const KNOWN: [&str; 10] = [
     "symbol",
@@ -88,6 +88,7 @@ fn read_order(call: &Call<'_>, symbol: &Symbol, ledger: &Ledger) -> Result<Order
         accepted_at_ms: call.now,
         entered_at_ms,
         entered: false,
+        entered_mid: Decimal::ZERO,
         updated_at_ms: call.now,
         visible_from_ms: entered_at_ms + twist.hide_ms,
         trade_delay_ms: settings.trade_delay_ms.max(twist.hide_trades_ms),
@@ -161,10 +162,9 @@ fn check_filters(symbol: &Symbol, order: &Order, ledger: &Ledger) -> Result<(), 
     if !(order.qty % symbol.step).is_zero() || order.qty > symbol.max_qty {
         return refused("Filter failure: LOT_SIZE");
     }
-    let mid = engine::mid(ledger, symbol);
     let notional = match () {
         () if by_quote => order.quote_wanted,
-        () if market => mid * order.qty,
+        () if market => engine::mid(ledger, symbol, order.entered_at_ms) * order.qty,
         () => order.price * order.qty,
     };
     // The upper end is not for market orders: `applyMaxToMarket` is false.
@@ -180,7 +180,7 @@ fn check_market(symbol: &Symbol, order: &Order, ledger: &Ledger) -> Result<(), R
     if ledger.book().live().any(same_id) {
         return Err(Refusal::bad_request(NEW_ORDER_REJECTED, "Duplicate order sent."));
     }
-    if order.kind == OrderType::LimitMaker && engine::would_take(ledger, symbol, order) {
+    if order.kind == OrderType::LimitMaker && engine::would_take(ledger, symbol, order, order.entered_at_ms) {
         let msg = "Order would immediately match and take.";
         return Err(Refusal::bad_request(NEW_ORDER_REJECTED, msg));
     }
@@ -189,14 +189,8 @@ fn check_market(symbol: &Symbol, order: &Order, ledger: &Ledger) -> Result<(), R
 
 /// What the order needs of the asset it spends; refused when the balance does not cover it.
 fn check_balance(call: &Call<'_>, symbol: &Symbol, order: &Order, ledger: &Ledger) -> Result<Decimal, Refusal> {
-    let taken = || engine::preview(ledger, symbol, order).into_iter();
-    let needed = match (order.side, order.kind) {
-        (Side::Sell, _) if order.quote_wanted.is_zero() => order.qty,
-        (Side::Sell, _) => taken().map(|fill| fill.qty).sum(),
-        (Side::Buy, OrderType::Market) => taken().map(Fill::quote_qty).sum(),
-        (Side::Buy, _) => engine::cost(order.price, order.qty),
-    };
-    if ledger.spendable(order.side.spends(symbol), call.now) < needed {
+    let needed = engine::needed(ledger, symbol, order, order.entered_at_ms);
+    if ledger.spendable(order.spends(), call.now) < needed {
         let msg = "Account has insufficient balance for requested action.";
         return Err(Refusal::bad_request(NEW_ORDER_REJECTED, msg));
     }

@@ -3,6 +3,8 @@
 //! `GET /sapi/v1/capital/config/getall`
 //! (<https://developers.binance.com/docs/wallet/capital/all-coins-info>).
 
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Value, json};
 
 use super::Call;
@@ -23,11 +25,18 @@ pub(super) fn account(call: &Call<'_>) -> Result<Answer, Refusal> {
         json!({"asset": coin.symbol, "free": money(free), "locked": money(locked)})
     });
     let balances: Vec<Value> = balances.collect();
+    let settings = ledger.settings();
     Ok(Answer::ok(&json!({
-        "makerCommission": 10,
-        "takerCommission": 10,
+        "makerCommission": basis_points(settings.maker_fee),
+        "takerCommission": basis_points(settings.taker_fee),
         "buyerCommission": 0,
         "sellerCommission": 0,
+        "commissionRates": {
+            "maker": money(settings.maker_fee),
+            "taker": money(settings.taker_fee),
+            "buyer": NO_MONEY,
+            "seller": NO_MONEY,
+        },
         "canTrade": true,
         "canWithdraw": true,
         "canDeposit": true,
@@ -40,6 +49,11 @@ pub(super) fn account(call: &Call<'_>) -> Result<Answer, Refusal> {
         "permissions": ["SPOT"],
         "uid": 1,
     })))
+}
+
+/// A share in parts of ten thousand, as the older fields of the account tell it.
+fn basis_points(share: Decimal) -> i64 {
+    (share * Decimal::from(10_000)).to_i64().unwrap_or_default()
 }
 
 /// Coins, their networks and what a withdrawal costs.

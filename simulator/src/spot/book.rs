@@ -76,9 +76,9 @@ impl Book {
         self.orders.get(self.place(id)?)
     }
 
-    /// The newest order with a client's id. Only open orders have ids of their own, so there may be older ones.
-    pub(crate) fn newest_with_client_id(&self, symbol: &str, client_id: &str) -> Option<&Order> {
-        self.orders.iter().rev().find(|order| order.symbol == symbol && order.client_id == client_id)
+    /// The newest order that goes by a client's id. Only open orders have ids of their own, so there may be older ones.
+    pub(crate) fn newest_known_as(&self, symbol: &str, client_id: &str, now: Millis) -> Option<&Order> {
+        self.orders.iter().rev().find(|order| order.symbol == symbol && order.known_as(now) == client_id)
     }
 
     /// Orders something may still happen to, oldest first.

@@ -41,6 +41,12 @@ pub(crate) fn crosses(symbol: &Symbol, mid: Decimal, order: &Order) -> bool {
     best(symbol, mid, order.side).is_some_and(|price| within_limit(order, price))
 }
 
+/// How much of an order's remainder the other side offers within its limit.
+pub(crate) fn within_reach(symbol: &Symbol, mid: Decimal, order: &Order) -> Decimal {
+    let reached = levels(symbol, mid, order.side).take_while(|level| within_limit(order, level.price));
+    reached.map(|level| level.qty).sum::<Decimal>().min(order.remaining())
+}
+
 /// What an order takes on arrival: the best prices first, up to its limit. All or nothing for fill-or-kill.
 pub(crate) fn take(symbol: &Symbol, mid: Decimal, order: &Order) -> Vec<Fill> {
     let by_quote = order.quote_wanted > Decimal::ZERO;

@@ -3,7 +3,7 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
-use super::{PLACES, Symbol};
+use super::PLACES;
 use crate::clock::Millis;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,11 +20,6 @@ impl Side {
             "SELL" => Some(Self::Sell),
             _ => None,
         }
-    }
-
-    /// The asset an order of this side spends.
-    pub(crate) fn spends(self, symbol: &Symbol) -> &'static str {
-        if self == Self::Buy { symbol.quote } else { symbol.base }
     }
 }
 
@@ -111,6 +106,8 @@ impl OrderState {
 pub(crate) struct OrderEnd {
     pub(crate) at_ms: Millis,
     pub(crate) state: OrderState,
+    /// The id it goes by from then on, if another.
+    pub(crate) new_client_id: Option<String>,
 }
 
 /// An order. Moments ending in `_at_ms` and `visible_from_ms` are on the machine's clock.
@@ -121,6 +118,7 @@ pub(crate) struct Order {
     pub(crate) symbol: String,
     pub(crate) base: String,
     pub(crate) quote: String,
+    /// The id it was placed with.
     pub(crate) client_id: String,
     pub(crate) side: Side,
     pub(crate) kind: OrderType,
@@ -141,6 +139,8 @@ pub(crate) struct Order {
     pub(crate) entered_at_ms: Millis,
     /// Whether it has met the market.
     pub(crate) entered: bool,
+    /// The middle price it met.
+    pub(crate) entered_mid: Decimal,
     pub(crate) updated_at_ms: Millis,
     /// Lookups don't show it before.
     pub(crate) visible_from_ms: Millis,
@@ -166,6 +166,13 @@ impl Order {
         } else {
             OrderState::New
         }
+    }
+
+    /// The client's id it goes by. "`newClientOrderId` will replace `clientOrderId` of the canceled order, freeing it up
+    /// for new orders" (Spot WebSocket API, "Cancel order").
+    pub(crate) fn known_as(&self, now: Millis) -> &str {
+        let ended = self.end.as_ref().filter(|end| self.state(now) == end.state);
+        ended.and_then(|end| end.new_client_id.as_deref()).unwrap_or(&self.client_id)
     }
 
     /// Whether nothing can happen to it after its last change.

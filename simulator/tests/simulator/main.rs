@@ -8,6 +8,7 @@ mod endpoints;
 mod faults;
 mod faults_in_time;
 mod history;
+mod market;
 mod order_faults;
 mod order_refusals;
 mod orders;

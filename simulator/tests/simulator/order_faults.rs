@@ -67,7 +67,7 @@ async fn a_hidden_order_is_in_the_market() {
 async fn trades_may_be_shown_later_than_the_end_of_their_order() {
     let sim = Sim::start().await;
     let market = [("type", "MARKET"), ("price", ""), ("timeInForce", ""), ("quantity", "0.1")];
-    fault(&sim, json!({"fault": "hide_trades", "ms": 300})).await;
+    fault(&sim, json!({"fault": "hide_trades", "ms": 1_000})).await;
     let taken = sim.placed(&with(&bid("late"), &market)).await;
     assert_eq!(sim.looked("late").await["status"], "FILLED");
     let id = taken["orderId"].to_string();
@@ -83,7 +83,7 @@ async fn trades_may_be_shown_later_than_the_end_of_their_order() {
 async fn an_order_may_reach_the_market_later() {
     let mut sim = Sim::start().await;
     let big = [("quantity", "0.6")];
-    fault(&sim, json!({"fault": "execute_late", "ms": 300})).await;
+    fault(&sim, json!({"fault": "execute_late", "ms": 1_000})).await;
     assert!(sim.try_call("POST", ORDER, &with(&bid("late"), &big)).await.is_none());
     assert_eq!(sim.look("late").await.refusal(), (400, -2013));
     assert_eq!(sim.orders("late").await[0]["state"], "ACCEPTED");
@@ -106,9 +106,10 @@ async fn an_order_may_reach_the_market_later() {
 #[tokio::test]
 async fn a_cancel_may_come_too_late() {
     let sim = Sim::start().await;
+    sim.settings(json!({"cancel_renames": false})).await;
     for (client_id, state) in [("overtaken", "FILLED"), ("ended", "CANCELED")] {
         sim.placed(&bid(client_id)).await;
-        fault(&sim, json!({"fault": "execute_late", "ms": 200, "method": "DELETE"})).await;
+        fault(&sim, json!({"fault": "execute_late", "ms": 700, "method": "DELETE"})).await;
         let params = [("symbol", "BTCUSDT"), ("origClientOrderId", client_id)];
         assert!(sim.try_call("DELETE", ORDER, &params).await.is_none());
         assert_eq!(sim.looked(client_id).await["status"], "NEW");

@@ -54,7 +54,10 @@ async fn a_bid_locks_its_cost_until_it_is_cancelled() {
     assert_eq!(cancelled["origClientOrderId"], "a");
     assert_ne!(cancelled["clientOrderId"], "a");
     assert_eq!(sim.balance("USDT").await, ("100000".into(), String::from("0")));
-    assert_eq!(sim.looked("a").await["status"], "CANCELED");
+    // It goes by the id of its cancel now.
+    assert_eq!(sim.look("a").await.refusal(), (400, -2013));
+    let found = sim.looked(cancelled["clientOrderId"].as_str().unwrap()).await;
+    assert_eq!((&found["status"], &found["clientOrderId"]), (&json!("CANCELED"), &cancelled["clientOrderId"]));
     assert!(sim.list(OPEN, &[]).await.is_empty());
     assert_eq!(sim.list(ALL, &[]).await.len(), 1);
     assert_eq!(sim.cancel("a").await.refusal(), (400, -2011));
@@ -115,6 +118,7 @@ async fn an_order_can_be_ended_by_hand() {
 #[tokio::test]
 async fn a_client_id_is_free_again_when_its_order_is_over() {
     let sim = Sim::start().await;
+    sim.settings(json!({"cancel_renames": false})).await;
     let first = sim.placed(&bid("again")).await;
     let refused = sim.place(&bid("again")).await;
     assert_eq!(refused.refusal(), (400, -2010));

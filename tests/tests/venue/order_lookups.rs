@@ -199,3 +199,28 @@ async fn an_unreadable_trade_fails_the_lookup() {
         assert!(client.trades("7").await.is_err(), "{field} {value}");
     }
 }
+
+/// An order may go by the id of our cancel: it is absent only when it is there under neither.
+#[tokio::test]
+async fn absence_takes_both_ids() {
+    let absent = || Reply::json(400, &json!({"code": -2013, "msg": "Order does not exist."}));
+    for second in [Reply::json(503, &json!({})), Reply::cut_off(""), Reply::json(200, &order())] {
+        let wire = Wire::start(move |request| match request.parameter("origClientOrderId") {
+            "ours" => absent(),
+            cancel => {
+                assert_eq!(cancel.len(), 32);
+                second.clone()
+            }
+        })
+        .await;
+        let found = Client::of(&wire.url()).order("ours").await;
+        assert!(!matches!(found, Ok(None)), "{found:?}");
+        assert_eq!(wire.requests().len(), 2);
+    }
+    let wire = Wire::start(move |request| match request.parameter("origClientOrderId") {
+        "ours" => absent(),
+        _ => Reply::json(200, &changed(order(), "clientOrderId", json!("theirs"))),
+    })
+    .await;
+    Client::of(&wire.url()).order("ours").await.unwrap_err();
+}

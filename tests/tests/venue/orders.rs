@@ -64,19 +64,43 @@ async fn every_kind_of_order_arrives_as_what_it_is() {
     }
 }
 
-/// An order that is cancelled is over; what it traded before stays.
+/// An order that is cancelled is over; what it traded before stays, and it is found whether the venue gives it the
+/// cancel's id or not.
 #[tokio::test]
-async fn a_cancelled_order_keeps_what_it_traded() {
+async fn a_cancelled_order_is_found_with_what_it_traded() {
     let exchange = Exchange::start().await;
     let client = Client::of(&exchange.url());
-    let id = done(client.place(bid("half")).await);
-    exchange.fill("half", json!({"qty": "0.2"})).await;
-    assert_eq!(client.order("half").await.unwrap().unwrap().state, OrderState::Open);
-    assert_eq!(done(client.cancel("half").await), id);
-    let record = client.order("half").await.unwrap().unwrap();
-    assert_eq!(record.state, OrderState::Ended(OrderEnding::Canceled));
-    assert_eq!((record.executed_quantity.as_str(), record.executed_quote.as_str()), ("0.20000000", "18000.00000000"));
+    for (client_id, renames) in [("renamed", true), ("keeps-its-id", false)] {
+        exchange.set(json!({"cancel_renames": renames})).await;
+        let id = done(client.place(bid(client_id)).await);
+        exchange.fill(client_id, json!({"qty": "0.2"})).await;
+        assert_eq!(client.order(client_id).await.unwrap().unwrap().state, OrderState::Open);
+        assert_eq!(done(client.cancel(client_id).await), id);
+        let known_as = exchange.orders(client_id).await.pop().unwrap()["known_as"].as_str().unwrap().to_owned();
+        assert_eq!(known_as != client_id, renames);
+        let record = client.order(client_id).await.unwrap().unwrap();
+        assert_eq!((&record.id, record.client_id.as_str()), (&id, client_id));
+        assert_eq!(record.state, OrderState::Ended(OrderEnding::Canceled));
+        let executed = (record.executed_quantity.as_str(), record.executed_quote.as_str());
+        assert_eq!(executed, ("0.20000000", "18000.00000000"));
+        let by_id = client.order_by_id(&id).await.unwrap().unwrap();
+        assert_eq!(by_id, OrderRecord { client_id: known_as, ..record });
+    }
     assert_eq!(client.open_orders().await, Ok(Vec::new()));
+}
+
+/// An order that somebody else cancelled is found by the venue's id, if not by ours.
+#[tokio::test]
+async fn an_order_cancelled_by_somebody_else_is_found_by_the_venues_id() {
+    let exchange = Exchange::start().await;
+    let client = Client::of(&exchange.url());
+    let id = done(client.place(bid("taken-over")).await);
+    let end = json!({"state": "CANCELED", "new_client_id": "web_1"});
+    exchange.admin(reqwest::Method::POST, &format!("/orders/{id}"), end).await;
+    assert_eq!(client.order("taken-over").await, Ok(None));
+    let found = client.order_by_id(&id).await.unwrap().unwrap();
+    assert_eq!((found.client_id.as_str(), found.state), ("web_1", OrderState::Ended(OrderEnding::Canceled)));
+    assert_eq!(client.order_by_id("4711").await, Ok(None));
 }
 
 /// The end that the venue gives an order is the end in its record.

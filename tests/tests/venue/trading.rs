@@ -53,6 +53,10 @@ impl Client {
         self.looked_up(timeout(PATIENCE * 2, self.binance.order(SYMBOL, client_id, now_ms())).await.unwrap())
     }
 
+    pub(crate) async fn order_by_id(&self, venue_order_id: &str) -> Result<Option<OrderRecord>, LookupFailed> {
+        self.looked_up(timeout(PATIENCE * 2, self.binance.order_by_id(SYMBOL, venue_order_id, now_ms())).await.unwrap())
+    }
+
     pub(crate) async fn open_orders(&self) -> Result<Vec<OrderRecord>, LookupFailed> {
         self.looked_up(timeout(PATIENCE * 2, self.binance.open_orders(SYMBOL, now_ms())).await.unwrap())
     }

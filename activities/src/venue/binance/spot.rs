@@ -5,6 +5,7 @@ use backstop_domain::Amount;
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use super::super::spot::{
     NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, TradeRecord,
@@ -104,7 +105,9 @@ impl Spot for Binance {
                 same("symbol", &cancelled.symbol, symbol)?;
                 Ok(cancelled.order_id.to_string())
             };
-            let parameters = [("symbol", symbol), ("origClientOrderId", client_id)];
+            let cancel_id = cancel_id(client_id);
+            let parameters =
+                [("symbol", symbol), ("origClientOrderId", client_id), ("newClientOrderId", cancel_id.as_str())];
             let refused = |error: &ErrorBody| CANCEL_REJECTIONS.contains(&error.code);
             self.send(Method::DELETE, &parameters, signed_at_ms, refused, read).await
         }
@@ -118,14 +121,33 @@ impl Spot for Binance {
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>> {
         async move {
-            let parameters = [("symbol", symbol), ("origClientOrderId", client_id)];
-            let (status, after, body) = self.look_up(ORDER, &parameters, now_ms).await?;
-            if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_ORDER) {
-                return Ok(None);
+            let cancel_id = cancel_id(client_id);
+            for known_as in [client_id, &cancel_id] {
+                let Some(record) = self.one_order(symbol, ("origClientOrderId", known_as), now_ms).await? else {
+                    continue;
+                };
+                if record.client_id != cancel_id {
+                    same("client id", &record.client_id, client_id).map_err(unreadable)?;
+                }
+                return Ok(Some(OrderRecord { client_id: client_id.to_owned(), ..record }));
             }
-            let row: OrderRow = read_answer((status, after, body))?;
-            same("client id", &row.client_order_id, client_id).map_err(unreadable)?;
-            read_order(row, symbol).map(Some).map_err(unreadable)
+            Ok(None)
+        }
+        .boxed()
+    }
+
+    fn order_by_id<'a>(
+        &'a self,
+        symbol: &'a str,
+        venue_order_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>> {
+        async move {
+            let found = self.one_order(symbol, ("orderId", venue_order_id), now_ms).await?;
+            if let Some(record) = &found {
+                same("order", &record.id, venue_order_id).map_err(unreadable)?;
+            }
+            Ok(found)
         }
         .boxed()
     }
@@ -191,6 +213,20 @@ impl Binance {
         }
     }
 
+    async fn one_order(
+        &self,
+        symbol: &str,
+        named: (&str, &str),
+        now_ms: i64,
+    ) -> Result<Option<OrderRecord>, LookupFailed> {
+        let (status, after, body) = self.look_up(ORDER, &[("symbol", symbol), named], now_ms).await?;
+        if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_ORDER) {
+            return Ok(None);
+        }
+        let row: OrderRow = read_answer((status, after, body))?;
+        read_order(row, symbol).map(Some).map_err(unreadable)
+    }
+
     async fn look_up(&self, path: &str, parameters: &[(&str, &str)], now_ms: i64) -> Result<Answer, LookupFailed> {
         let answer = self.signed(Method::GET, path, parameters, now_ms).await;
         let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
@@ -212,6 +248,12 @@ impl Binance {
             [("symbol", symbol), ("orderId", venue_order_id), ("fromId", from_id.as_str()), ("limit", limit.as_str())];
         read_answer(self.look_up(TRADES, &parameters, now_ms).await?)
     }
+}
+
+/// The id of our cancel of an order. "`newClientOrderId` will replace `clientOrderId` of the canceled order, freeing it
+/// up for new orders" (WebSocket API, "Cancel order"): derived, so that the order is found by it as well.
+fn cancel_id(client_id: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("backstop:cancel:{client_id}").as_bytes()).simple().to_string()
 }
 
 fn order_parameters<'a>(order: &NewOrder<'a>) -> Vec<(&'static str, &'a str)> {
