@@ -97,7 +97,12 @@ impl TradingActivities {
     async fn end_order(&self, order: &OrderRow) -> Result<Seen, Failure> {
         let Some(signed_at_ms) = order.signed_at_ms else { return Ok(Seen::Open) };
         let symbol = format!("{}{}", order.base, order.quote);
-        let found = self.venue.order(&symbol, &order.order_id, order.now_ms).await.map_err(unreadable)?;
+        // By the venue's own id wherever it is known: a cancel by somebody else may have taken our client id away.
+        let found = match &order.venue_order_id {
+            Some(id) => self.venue.order_by_id(&symbol, id, order.now_ms).await,
+            None => self.venue.order(&symbol, &order.order_id, order.now_ms).await,
+        };
+        let found = found.map_err(unreadable)?;
         let Some(record) = found.filter(|record| record.placed_at_ms >= signed_at_ms - CLOCK_MARGIN_MS) else {
             let why = "not known to the venue past its time";
             let void = self.books.order_void(&order.order_id, order.now_ms, false, why).await?;

@@ -117,6 +117,18 @@ impl Exchange {
         made["id"].as_str().unwrap().to_owned()
     }
 
+    /// What it really knows of an order, by the client id that it was placed with.
+    pub async fn order(&self, client_id: &str) -> Value {
+        let orders = self.admin(reqwest::Method::GET, &format!("/orders?client_id={client_id}"), None).await;
+        orders[0].clone()
+    }
+
+    /// Lets an order trade some of its quantity.
+    pub async fn fill(&self, client_id: &str, fill: Value) {
+        let id = self.order(client_id).await["id"].as_str().unwrap().to_owned();
+        self.admin(reqwest::Method::POST, &format!("/orders/{id}/fill"), Some(fill)).await;
+    }
+
     /// Every withdrawal it ever made for a payout.
     pub async fn withdrawals(&self, payout_id: &str) -> Vec<Withdrawal> {
         let path = format!("/withdrawals?client_id={}", client_id(payout_id));

@@ -7,6 +7,7 @@ mod database;
 pub mod exchange;
 pub mod operations;
 pub mod servers;
+pub mod trading;
 mod verdict;
 pub mod world;
 

@@ -1,0 +1,87 @@
+//! Strategies with orders at the exchange, placed as the trading service would: reserved, recorded, sent.
+
+use std::time::Duration;
+
+use backstop_activities::{
+    books::PlacedOrder,
+    venue::{Binance, BinanceConfig, NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{operations::ADDRESS, world::World};
+
+/// A strategy of a user of its own.
+#[derive(Clone, Debug)]
+pub struct Strategy {
+    /// Its key.
+    pub key: String,
+    /// Whose it is.
+    pub user: String,
+}
+
+impl World {
+    /// A running strategy of a user of its own, who has one bitcoin and 10000 USDT.
+    pub async fn strategy(&self) -> Strategy {
+        let user = self.user().await;
+        let credit = sqlx::query("SELECT deposit_credit('binance', $1, $2, 'USDT', 10000)");
+        credit.bind(format!("usdt-{user}")).bind(&user).execute(&mut self.database.owner().await).await.unwrap();
+        self.strategy_of(&user).await
+    }
+
+    /// A further running strategy of a user.
+    pub async fn strategy_of(&self, user: &str) -> Strategy {
+        let key = format!("mm-{}", Uuid::now_v7());
+        let start = sqlx::query("SELECT strategy_start($1, $2, 'binance', 'BTC', 'USDT', '{}', 'olga')");
+        start.bind(&key).bind(user).execute(&mut self.database.worker().await).await.unwrap();
+        Strategy { key, user: user.to_owned() }
+    }
+
+    /// Places an order in a strategy's name, and gives its client id. With `sent` false the process that places it dies
+    /// between its record and its send.
+    pub async fn place(&self, strategy: &Strategy, side: &str, price: &str, quantity: &str, sent: bool) -> String {
+        let books = self.database.books(2).await;
+        let order_id = Uuid::now_v7().simple().to_string();
+        let holder = format!("intent/{order_id}");
+        let order = PlacedOrder {
+            order_id: &order_id,
+            holder: &holder,
+            strategy_key: &strategy.key,
+            side,
+            price,
+            quantity,
+        };
+        assert!(books.order_open(&order).await.unwrap());
+        let (window, visibility) = (Duration::from_millis(1_000), Duration::from_millis(1_500));
+        let signed_at_ms = books.order_attempt(&order_id, &holder, window, visibility).await.unwrap();
+        if sent {
+            let side = if side == "buy" { Side::Buy } else { Side::Sell };
+            let kind = OrderKind::Limit { price, time_in_force: TimeInForce::GoodTillCancelled };
+            let order = NewOrder { client_id: &order_id, symbol: "BTCUSDT", side, kind, quantity };
+            let outcome = self.spot().place(order, signed_at_ms).await;
+            let SendOutcome::Done(id) = outcome else { panic!("not placed: {outcome:?}") };
+            books.order_place(&order_id, &id).await.unwrap();
+        }
+        order_id
+    }
+
+    fn spot(&self) -> Binance {
+        let config = BinanceConfig {
+            base_url: self.exchange.url().parse().unwrap(),
+            api_key: "test-key".into(),
+            api_secret: "test-secret".to_owned().into(),
+            receive_window: Duration::from_millis(1_000),
+            answer_timeout: Duration::from_millis(1_500),
+        };
+        Binance::new(config).unwrap()
+    }
+
+    /// A pause-and-withdraw of some bitcoin, with an id of its own.
+    pub fn pause(&self, strategy: &Strategy, amount: &str) -> Value {
+        json!({
+            "operation_id": format!("p-{}", Uuid::now_v7()), "strategy_key": strategy.key, "user_id": strategy.user,
+            "requested_by": "rita", "asset_id": "BTC", "amount": amount,
+            "destination": {"network": "BTC", "address": ADDRESS},
+        })
+    }
+}
