@@ -13,9 +13,13 @@ pub struct Database {
 }
 
 impl Database {
-    /// Copies the template.
+    /// Copies the template of the shared server.
     pub async fn create() -> Self {
-        let port = setting(POSTGRES_PORT).parse().unwrap();
+        Self::create_on(setting(POSTGRES_PORT).parse().unwrap()).await
+    }
+
+    /// Copies the template of any server.
+    pub async fn create_on(port: u16) -> Self {
         let name = format!("t{}", Uuid::now_v7().simple());
         let mut connection = PgConnection::connect_with(&options(port, "backstop_owner", "postgres")).await.unwrap();
         let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
@@ -31,6 +35,12 @@ impl Database {
     /// Connects as the worker does.
     pub async fn worker(&self) -> PgConnection {
         self.connect("backstop_worker").await
+    }
+
+    /// The same, while the server may be down.
+    pub async fn try_owner(&self) -> Option<PgConnection> {
+        let options = options(self.port, "backstop_owner", &self.name).options([("search_path", "backstop")]);
+        PgConnection::connect_with(&options).await.ok()
     }
 
     async fn connect(&self, login: &str) -> PgConnection {

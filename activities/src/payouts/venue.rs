@@ -1,4 +1,8 @@
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use backstop_domain::{
     Refusal, RefusalKind, Verdict,
@@ -11,7 +15,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{Confirm, Resolve};
 use crate::{
-    books::{AttemptRow, Books, BooksError},
+    books::{AttemptPermit, AttemptRow, Books, BooksError},
     failpoint,
     failure::Failure,
     venue::{LookupFailed, PayoutVenue, RecordState, SendOutcome, Withdrawal, WithdrawalRecord},
@@ -78,7 +82,11 @@ impl VenueActivities {
 impl VenueActivities {
     async fn send_once(&self, order: &PayoutOrder) -> Result<Submitted, Failure> {
         let payout = PayoutRef { payout_id: order.payout_id.clone(), holder: order.holder.clone() };
-        let permit = self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await;
+        let permit = if failpoint::broken("attempt_unrecorded") {
+            self.unrecorded(order).await
+        } else {
+            self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await
+        };
         let permit = match permit {
             Ok(permit) => permit,
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {
@@ -104,6 +112,10 @@ impl VenueActivities {
             tag: order.destination.tag.as_ref().map(backstop_domain::BusinessId::as_str),
         };
         let outcome = self.venue.submit(withdrawal, permit.signed_at_ms).await;
+        let outcome = match outcome {
+            SendOutcome::Unknown(reason) if failpoint::broken("rejections_widened") => SendOutcome::Rejected(reason),
+            outcome => outcome,
+        };
         failpoint::pass("venue_submit.sent").await;
         tracing::info!(payout = %order.payout_id, attempt = permit.attempt, ?outcome, "sent");
         self.record(&payout, permit.attempt, &outcome).await?;
@@ -115,6 +127,14 @@ impl VenueActivities {
                 Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
             }
         }
+    }
+
+    /// What no send may ever have: leave that the books did not give. Only for the tests of the tests.
+    async fn unrecorded(&self, order: &PayoutOrder) -> Result<AttemptPermit, BooksError> {
+        let client_id = self.books.payout(&order.payout_id).await?.receipt.client_id;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let signed_at_ms = i64::try_from(now.as_millis()).unwrap_or_default();
+        Ok(AttemptPermit { attempt: 1, signed_at_ms, client_id })
     }
 
     /// Should this fail, the attempt stays pending: the next execution finds it in doubt and looks it up.
