@@ -15,16 +15,18 @@ pub struct Database {
 impl Database {
     /// Copies the template of the shared server.
     pub async fn create() -> Self {
-        Self::create_on(setting(POSTGRES_PORT).parse().unwrap()).await
-    }
-
-    /// Copies the template of any server.
-    pub async fn create_on(port: u16) -> Self {
+        let port = setting(POSTGRES_PORT).parse().unwrap();
         let name = format!("t{}", Uuid::now_v7().simple());
         let mut connection = PgConnection::connect_with(&options(port, "backstop_owner", "postgres")).await.unwrap();
         let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
         connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
         Self { name, port }
+    }
+
+    /// The template itself, of a server that is one's own. (A copy would not survive a crash of the server: Postgres takes
+    /// the next numbers of a copied sequence for logged, and gives them a second time.)
+    pub fn of_own_server(port: u16) -> Self {
+        Self { name: TEMPLATE.into(), port }
     }
 
     /// Connects as the owner of the books, who may do everything.

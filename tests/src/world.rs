@@ -36,6 +36,8 @@ pub struct World {
     pub client: Client,
     /// The servers it stands on.
     pub servers: Servers,
+    /// How long after its timestamp the venue takes a request, as the next worker is told.
+    pub receive_window_ms: u32,
     worker: Option<Service>,
     /// How many failpoints had been passed when the worker was started.
     passed_before: usize,
@@ -108,11 +110,14 @@ impl World {
         let directory = std::env::temp_dir().join(format!("backstop-world-{name}"));
         std::fs::create_dir_all(directory.join("failpoints")).unwrap();
         let servers = Servers::start(own, &directory).await;
+        let database =
+            if own.postgres { Database::of_own_server(servers.postgres_port()) } else { Database::create().await };
         Self {
-            database: Database::create_on(servers.postgres_port()).await,
+            database,
             exchange: Exchange::start(&directory).await,
             client: connect_temporal(servers.temporal_address(), "default").await.unwrap(),
             servers,
+            receive_window_ms: 1_000,
             worker: None,
             passed_before: 0,
             queue: format!("{name}.backstop"),
@@ -145,8 +150,9 @@ impl World {
         command.env("BACKSTOP_FAILPOINTS", self.directory.join("failpoints"));
         command.env("BACKSTOP_VENUE_URL", self.venue_url.clone().unwrap_or_else(|| self.exchange.url()));
         command.env("BACKSTOP_VENUE_KEY", "test-key").env("BACKSTOP_VENUE_SECRET", "test-secret");
-        // A venue that is quick to forget: an attempt is void 2.5 s after it was signed.
-        command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "1000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
+        // A venue that is quick to forget: an attempt is void 1.5 s after the window, at first 2.5 s after it was signed.
+        command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", self.receive_window_ms.to_string());
+        command.env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
         command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400");
         let mut worker = Service::start("worker", &self.directory, command).unwrap();
@@ -347,6 +353,10 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if std::env::var_os("BACKSTOP_TEST_KEEP").is_some() {
+            eprintln!("kept {}", self.directory.display());
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

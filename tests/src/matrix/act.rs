@@ -15,6 +15,8 @@ use crate::world::DEADLINE;
 
 /// How long an exchange that nobody calls stays away.
 const AWAY: Duration = Duration::from_secs(3);
+/// When an operator is called at the latest where the books have lost history.
+const OPERATOR_AFTER_S: u64 = 15;
 
 /// Brings a fault about and follows the operation to its end. Says what was wrong.
 pub(super) async fn act(run: &mut Run, fault: &Fault) -> Vec<String> {
@@ -115,6 +117,7 @@ async fn restarted(run: &mut Run, at: &str, postgres: bool) -> Vec<String> {
 }
 
 async fn restored(run: &mut Run, at: &str, from: Option<&str>) -> Vec<String> {
+    run.operation.hurry(&mut run.order.input, OPERATOR_AFTER_S);
     run.world.arm(at, "hang");
     if let Some(from) = from {
         run.hold(from).await;

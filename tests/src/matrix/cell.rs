@@ -105,6 +105,8 @@ pub(super) struct Run {
     pub(super) operation: Arc<dyn Operation>,
     pub(super) order: Order,
     pub(super) dice: Dice,
+    /// Withdrawals take for ever, until the faults end.
+    stuck: bool,
     wrong: Vec<String>,
 }
 
@@ -120,10 +122,14 @@ impl Run {
         if let Some(part) = broken {
             world.arm(&format!("broken.{part}"), "yes");
         }
+        if own.postgres {
+            // So long that what is sent after Postgres is back still pays.
+            world.receive_window_ms = 8_000;
+        }
         world.exchange.set(json!({"dedupe": dice.pick(&["none", "dedupe", "duplicate_error"])})).await;
         world.start_worker().await;
         let order = operation.prepare(&world).await;
-        Self { world, operation: Arc::clone(operation), order, dice, wrong: Vec::new() }
+        Self { world, operation: Arc::clone(operation), order, dice, stuck: false, wrong: Vec::new() }
     }
 
     /// Starts it under its own id, again or for the first time.
@@ -141,7 +147,8 @@ impl Run {
             }
             Variant::Cancelled { at } => self.world.arm(at, "hang"),
             Variant::Unconfirmed => {
-                self.operation.hurry(&mut self.order.input);
+                self.stuck = true;
+                self.operation.hurry(&mut self.order.input, 1);
                 self.world.exchange.set(json!({"complete_after_ms": 600_000})).await;
             }
         }
@@ -230,9 +237,9 @@ impl Run {
         let exchange = &self.world.exchange;
         exchange.come_back().await;
         exchange.end_faults().await;
-        exchange.set(json!({"complete_after_ms": 300})).await;
-        for made in exchange.all_withdrawals().await {
-            if made.pays() && made.state != "accepted" {
+        if self.stuck {
+            exchange.set(json!({"complete_after_ms": 300})).await;
+            for made in exchange.all_withdrawals().await {
                 exchange.force(&made.id, "completed").await;
             }
         }

@@ -68,7 +68,7 @@ impl Golden {
         let mut golden = Self { points: Vec::new(), paths, signalled };
         golden.note(&Variant::Plain, &plain.world.passed());
         let mut variants = vec![Variant::Refused];
-        if operation.hurry(&mut plain.order.input.clone()) {
+        if operation.hurry(&mut plain.order.input.clone(), 1) {
             variants.push(Variant::Unconfirmed);
         }
         // Where it is about to call the exchange, all that came before can still be undone.

@@ -26,8 +26,8 @@ pub trait Operation: Send + Sync {
         (APPLY, json!({"fault": "reject", "code": -4026, "times": 1_000}))
     }
 
-    /// Changes the input so that an operator is called after a second; false where none ever is.
-    fn hurry(&self, _input: &mut Value) -> bool {
+    /// Changes the input so that an operator is called after so many seconds; false where none ever is.
+    fn hurry(&self, _input: &mut Value, _seconds: u64) -> bool {
         false
     }
 

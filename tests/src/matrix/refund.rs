@@ -27,8 +27,8 @@ impl Operation for Refund {
         .boxed()
     }
 
-    fn hurry(&self, input: &mut Value) -> bool {
-        input["confirm_timeout_seconds"] = json!(1);
+    fn hurry(&self, input: &mut Value, seconds: u64) -> bool {
+        input["confirm_timeout_seconds"] = json!(seconds);
         true
     }
 
