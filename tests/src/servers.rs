@@ -2,12 +2,14 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use backstop::stack::{Postgres, Temporal, Tools, free_port};
+use backstop::stack::{Postgres, Temporal, Tools};
 use nix::sys::signal::Signal;
 use tokio::process::Command;
 
@@ -45,6 +47,20 @@ pub async fn copy_cluster(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A port for a server that is stopped and started again: outside the range that the system gives to outgoing
+/// connections, one of which could have taken it meanwhile, and far from those of other processes like this one.
+fn lasting_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 61;
+    loop {
+        let port = 12_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 18_000;
+        let port = u16::try_from(port).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Which servers a world has to itself, so that it can stop, kill and restore them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Own {
@@ -68,7 +84,7 @@ impl Servers {
     pub async fn start(own: Own, directory: &Path) -> Self {
         let mut servers = Self {
             state: directory.join("servers"),
-            postgres_port: if own.postgres { free_port().unwrap() } else { setting(POSTGRES_PORT).parse().unwrap() },
+            postgres_port: if own.postgres { lasting_port() } else { setting(POSTGRES_PORT).parse().unwrap() },
             postgres: None,
             temporal_address: String::new(),
             temporal: None,
@@ -79,7 +95,7 @@ impl Servers {
             servers.start_postgres().await;
         }
         if own.temporal {
-            servers.start_temporal(free_port().unwrap()).await;
+            servers.start_temporal(lasting_port()).await;
         } else {
             servers.temporal_address = setting(TEMPORAL_ADDRESS);
         }

@@ -37,8 +37,9 @@ pub(super) async fn act(run: &mut Run, fault: &Fault) -> Vec<String> {
         Fault::TemporalLost { at } => temporal_lost(run, at).await,
         Fault::Twice { at } => twice(run, at.as_deref()).await,
         Fault::Cancelled { at } => {
-            run.hold(at).await;
-            flow::cancel(&run.world, &run.order.id).await;
+            let variant = Variant::Cancelled { at: at.clone() };
+            run.begin(&variant).await;
+            run.pass_through(&variant).await;
             run.is_safe().await;
             run.finish_alone(&[Disturbed::Cancelled]).await
         }
@@ -61,11 +62,15 @@ async fn killed(run: &mut Run, variant: &Variant, at: &str) -> Vec<String> {
     run.world.arm(at, "kill");
     run.begin(variant).await;
     if let Variant::Cancelled { .. } = variant {
-        run.pass_through(variant).await;
+        flow::cancel(&run.world, &run.order.id).await;
     }
     run.world.worker_dies().await;
     run.is_safe().await;
     run.world.start_worker().await;
+    if let Variant::Cancelled { .. } = variant {
+        // Before what is held goes on, which would then be too late to undo.
+        run.sees_that_it_is_cancelled().await;
+    }
     // A refusal that died with the worker is nobody's: by then the exchange may have changed its mind.
     let ends: &[Disturbed] = match variant {
         Variant::Refused => &[Disturbed::Refused, Disturbed::Not],

@@ -167,12 +167,21 @@ impl Run {
                 let ended = flow::ended(&self.world.client, &id);
                 tokio::time::timeout(CONVERGES_WITHIN, ended).await.expect("the refusal ends it");
             }
-            Variant::Cancelled { .. } => flow::cancel(&self.world, &id).await,
+            Variant::Cancelled { .. } => {
+                flow::cancel(&self.world, &id).await;
+                self.sees_that_it_is_cancelled().await;
+            }
             Variant::Unconfirmed => {
                 let asked = async || flow::waiting_for(&self.world, &id).await.is_some();
                 assert!(wait_until(CONVERGES_WITHIN, asked).await, "no operator is called");
             }
         }
+    }
+
+    /// Waits until it has answered to being cancelled.
+    pub(super) async fn sees_that_it_is_cancelled(&self) {
+        let seen = async || flow::has_seen_cancel(&self.world, &self.order.id).await;
+        assert!(wait_until(CONVERGES_WITHIN, seen).await, "nobody sees that it is cancelled");
     }
 
     /// Holds it at a failpoint.
@@ -184,7 +193,13 @@ impl Run {
 
     /// What must hold at every moment, looked at now.
     pub(super) async fn is_safe(&mut self) {
-        for what in checker::safety(&self.world).await {
+        let wrong = checker::safety(&self.world).await;
+        self.tell(wrong);
+    }
+
+    /// Each thing that is wrong is told once.
+    fn tell(&mut self, wrong: Vec<String>) {
+        for what in wrong {
             if !self.wrong.contains(&what) {
                 self.wrong.push(what);
             }
@@ -214,7 +229,8 @@ impl Run {
             self.wrong.push(format!("none of them got through: {ends:?}"));
         }
         self.is_quiet().await;
-        self.wrong.extend(checker::final_state(&self.world).await);
+        let wrong = checker::final_state(&self.world).await;
+        self.tell(wrong);
         std::mem::take(&mut self.wrong)
     }
 

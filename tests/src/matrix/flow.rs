@@ -5,14 +5,15 @@ use std::time::Duration;
 use backstop_workflows::{Progress, RawInput};
 use serde_json::Value;
 use temporalio_client::{
-    Client, UntypedQuery, UntypedSignal, WorkflowCancelOptions, WorkflowGetResultOptions, WorkflowHandle,
-    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, WorkflowTerminateOptions,
+    Client, UntypedQuery, UntypedSignal, WorkflowCancelOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
+    WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, WorkflowTerminateOptions,
     errors::WorkflowGetResultError,
 };
 use temporalio_common::{
     HasWorkflowDefinition, WorkflowDefinition,
     data_converters::{PayloadConverter, RawValue},
     error::IncomingError,
+    protos::temporal::api::{enums::v1::EventType, history::v1::HistoryEvent},
 };
 
 use super::operation::{Operation, Order};
@@ -61,6 +62,18 @@ pub(super) async fn start(world: &World, operation: &dyn Operation, id: &str, or
 /// Asks it to end, as `temporal workflow cancel` does.
 pub(super) async fn cancel(world: &World, id: &str) {
     handle(&world.client, id).cancel(WorkflowCancelOptions::default()).await.unwrap();
+}
+
+/// Whether it has answered to being cancelled, or is in the middle of a task and will see it after that.
+pub(super) async fn has_seen_cancel(world: &World, id: &str) -> bool {
+    let handle = handle(&world.client, id);
+    let history = handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await.unwrap();
+    let mut since = history
+        .iter()
+        .map(HistoryEvent::event_type)
+        .skip_while(|kind| *kind != EventType::WorkflowExecutionCancelRequested)
+        .peekable();
+    since.peek().is_none() || since.any(|kind| kind == EventType::WorkflowTaskCompleted)
 }
 
 /// Ends it where it is.
