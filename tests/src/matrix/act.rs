@@ -1,7 +1,5 @@
 //! How each fault is brought about. What was meant to happen and did not is an error of the cell, never a pass.
 
-use std::time::Duration;
-
 use backstop::{serve::register_search_attributes, stack::wait_until};
 
 use super::{
@@ -13,8 +11,6 @@ use super::{
 };
 use crate::world::DEADLINE;
 
-/// How long an exchange that nobody calls stays away.
-const AWAY: Duration = Duration::from_secs(3);
 /// When an operator is called at the latest where the books have lost history.
 const OPERATOR_AFTER_S: u64 = 15;
 
@@ -102,7 +98,7 @@ async fn unreachable(run: &mut Run, at: &str) -> Vec<String> {
     let calls = |run: &Run| run.world.passed().iter().filter(|name| **name == after).count();
     let before = calls(run);
     run.world.disarm(at);
-    let _ = wait_until(AWAY, async || calls(run) > before).await;
+    assert!(wait_until(DEADLINE, async || calls(run) > before).await, "nobody called in vain");
     run.finish_alone(&[Disturbed::Not]).await
 }
 

@@ -2,7 +2,7 @@
 //! is broken does not pass.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use backstop_tests::matrix::{self, Cell, Fault, Outcome, Refund, Variant};
 
@@ -18,6 +18,8 @@ async fn a_slice_of_the_matrix_holds() {
         .into_iter()
         .map(|operation| async move { matrix::slice(matrix::cells_of(&operation, SEED).await, SEED) });
     let cells: Vec<Cell> = futures::future::join_all(plans).await.into_iter().flatten().collect();
+    let names: HashSet<String> = cells.iter().map(Cell::name).collect();
+    assert_eq!(names.len(), cells.len(), "two cells of one name");
     let outcomes = matrix::run(cells, PARALLEL, |_| ()).await;
     let failures: Vec<String> = outcomes.iter().filter(|outcome| !outcome.passed()).map(Outcome::failure).collect();
     println!("{}", matrix::table(&outcomes));
