@@ -18,7 +18,7 @@ const OPERATOR_AFTER_S: u64 = 15;
 pub(super) async fn act(run: &mut Run, fault: &Fault) -> Vec<String> {
     match fault {
         Fault::Killed { variant, at } => killed(run, variant, at).await,
-        Fault::Venue { kind, path } => at_the_venue(run, kind, path).await,
+        Fault::Venue { kind, path } | Fault::Lookup { kind, path } => at_the_venue(run, kind, path).await,
         Fault::Refused => {
             run.begin(&Variant::Refused).await;
             run.pass_through(&Variant::Refused).await;

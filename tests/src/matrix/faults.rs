@@ -13,8 +13,10 @@ use crate::{exchange::APPLY, servers::Own};
 pub enum Fault {
     /// The worker is killed.
     Killed { variant: Variant, at: String },
-    /// The exchange does something to a request.
+    /// The exchange does something to a request that moves money.
     Venue { kind: &'static str, path: String },
+    /// The exchange does something to a request that only reads.
+    Lookup { kind: &'static str, path: String },
     /// The exchange refuses the operation for good.
     Refused,
     /// The exchange refuses connections for a while.
@@ -64,6 +66,7 @@ impl Fault {
         match self {
             Self::Killed { .. } => "killed",
             Self::Venue { kind, .. } => kind,
+            Self::Lookup { .. } => "lookup",
             Self::Refused => "refused",
             Self::Unreachable { .. } => "unreachable",
             Self::PostgresRestarted { .. } => "postgres-restarted",
@@ -91,7 +94,8 @@ impl Fault {
             | Self::Reset { at }
             | Self::Twice { at: Some(at) } => at.clone(),
             Self::Killed { variant, at } => format!("{}:{at}", variant.name()),
-            Self::Venue { path, .. } => path.trim_start_matches('/').replace('/', "-").replace("sapi-v1-capital-", ""),
+            Self::Venue { path, .. } => short(path),
+            Self::Lookup { kind, path } => format!("{}:{kind}", short(path)),
             Self::PostgresRestored { at, from } => format!("{at}:from-{}", from.as_deref().unwrap_or("start")),
             Self::Twice { at: None } => "at-once".into(),
             Self::Refused | Self::SignalledTwice => String::new(),
@@ -105,6 +109,10 @@ impl Fault {
             temporal: matches!(self, Self::TemporalRestarted { .. } | Self::TemporalLost { .. }),
         }
     }
+}
+
+fn short(path: &str) -> String {
+    path.trim_start_matches('/').replace('/', "-").replace("sapi-v1-capital-", "")
 }
 
 /// What is posted to the admin API for a fault of the exchange, within what the tests' worker is told of its venue: it
@@ -131,9 +139,12 @@ pub(super) fn all(golden: &Golden, seed: u64) -> Vec<Fault> {
     let mut faults: Vec<Fault> =
         golden.points.iter().map(|(variant, at)| Fault::Killed { variant: variant.clone(), at: at.clone() }).collect();
     for (path, writes) in &golden.paths {
-        let kinds: &[&'static str] = if *writes { &ON_WRITES } else { &ON_READS };
-        let fits = |kind: &&&'static str| path == APPLY || !ON_WITHDRAWALS.contains(kind);
-        faults.extend(kinds.iter().filter(fits).map(|kind| Fault::Venue { kind, path: path.clone() }));
+        if *writes {
+            let fits = |kind: &&&'static str| path == APPLY || !ON_WITHDRAWALS.contains(kind);
+            faults.extend(ON_WRITES.iter().filter(fits).map(|kind| Fault::Venue { kind, path: path.clone() }));
+        } else {
+            faults.extend(ON_READS.iter().map(|kind| Fault::Lookup { kind, path: path.clone() }));
+        }
     }
     faults.push(Fault::Refused);
     faults.push(Fault::Twice { at: None });

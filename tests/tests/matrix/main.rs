@@ -8,7 +8,7 @@ use backstop_tests::matrix::{self, Cell, Fault, Outcome, Refund, Variant};
 
 /// Which cells the slice is made of. Fixed, so that a change that fails is to blame itself; the whole matrix is
 /// `make fault-matrix`, with any seed.
-const SEED: u64 = 1;
+const SEED: u64 = 4;
 const PARALLEL: usize = 8;
 
 /// One cell of each kind of fault for every saga.
