@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: dev test tools build clean-state
+.PHONY: dev test fault-matrix tools build clean-state
 
 dev: build ## everything on this machine; Ctrl-C stops it
 	@$(TARGET)/backstop dev
@@ -11,6 +11,9 @@ test: build ## format, lints, and every test on real servers of its own
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-8} $(TARGET)/with-servers cargo test --workspace --all-targets --locked --no-fail-fast
+
+fault-matrix: build ## every saga by every fault; CELL='refund/killed' runs a part of it, SEED=7 with other choices
+	@CELL='$(CELL)' SEED='$(SEED)' PARALLEL='$(PARALLEL)' $(TARGET)/with-servers $(TARGET)/fault-matrix
 
 build: tools
 	cargo build --workspace --locked

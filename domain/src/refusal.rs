@@ -78,6 +78,11 @@ impl RefusalKind {
     pub fn proves_nothing_of_ours(self) -> bool {
         matches!(self, Self::InvalidInput | Self::Conflict | Self::Held | Self::Abandoned)
     }
+
+    /// True when the books may have been restored to a moment before what the caller knows of.
+    pub fn may_be_lost_books(self) -> bool {
+        matches!(self, Self::NotFound | Self::NotAllowed)
+    }
 }
 
 /// A refusal with what a person and a program need to know about it.

@@ -13,7 +13,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Copies the template.
+    /// Copies the template of the shared server.
     pub async fn create() -> Self {
         let port = setting(POSTGRES_PORT).parse().unwrap();
         let name = format!("t{}", Uuid::now_v7().simple());
@@ -21,6 +21,12 @@ impl Database {
         let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
         connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
         Self { name, port }
+    }
+
+    /// The template itself, of a server that is one's own. (A copy would not survive a crash of the server: Postgres takes
+    /// the next numbers of a copied sequence for logged, and gives them a second time.)
+    pub fn of_own_server(port: u16) -> Self {
+        Self { name: TEMPLATE.into(), port }
     }
 
     /// Connects as the owner of the books, who may do everything.
@@ -31,6 +37,12 @@ impl Database {
     /// Connects as the worker does.
     pub async fn worker(&self) -> PgConnection {
         self.connect("backstop_worker").await
+    }
+
+    /// The same, while the server may be down.
+    pub async fn try_owner(&self) -> Option<PgConnection> {
+        let options = options(self.port, "backstop_owner", &self.name).options([("search_path", "backstop")]);
+        PgConnection::connect_with(&options).await.ok()
     }
 
     async fn connect(&self, login: &str) -> PgConnection {

@@ -1,10 +1,11 @@
-use std::path::Path;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use backstop::stack::wait_until;
 use backstop_simulator::{Config, Running, Simulator};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::world::DEADLINE;
@@ -16,8 +17,11 @@ pub const HISTORY: &str = "/sapi/v1/capital/withdraw/history";
 
 /// A paper exchange of the test's own, told what to do and asked what it did over its admin API.
 pub struct Exchange {
-    running: Running,
+    /// `None` while nobody listens.
+    running: Mutex<Option<Running>>,
+    config: Config,
     http: reqwest::Client,
+    initial: BTreeMap<String, Decimal>,
 }
 
 /// What the exchange really did, whether its API shows it or not.
@@ -27,6 +31,8 @@ pub struct Withdrawal {
     pub id: String,
     /// The client's id of it.
     pub client_id: Option<String>,
+    /// The asset, by the exchange's name.
+    pub coin: String,
     /// What left the account.
     pub amount: Decimal,
     /// What the network took of it.
@@ -46,31 +52,72 @@ impl Exchange {
     /// Starts one whose withdrawals complete quickly, with its journal in `directory`.
     pub async fn start(directory: &Path) -> Self {
         let loopback = || "127.0.0.1:0".parse().unwrap();
-        let config = Config {
+        let mut config = Config {
             listen: loopback(),
             admin_listen: loopback(),
             state: directory.join("simulator.jsonl"),
             api_key: "test-key".into(),
             api_secret: "test-secret".into(),
         };
-        let running = Simulator::start(config).await.unwrap();
-        let exchange = Self { running, http: reqwest::Client::new() };
+        let running = Simulator::start(config.clone()).await.unwrap();
+        (config.listen, config.admin_listen) = (running.api_addr(), running.admin_addr());
+        let (running, http) = (Mutex::new(Some(running)), reqwest::Client::new());
+        let mut exchange = Self { running, config, http, initial: BTreeMap::new() };
         exchange.set(json!({"processing_after_ms": 50, "complete_after_ms": 300, "balances": {"BTC": "1000"}})).await;
+        exchange.initial = exchange.balances().await;
         exchange
     }
 
     /// Where its API is.
     pub fn url(&self) -> String {
-        self.running.api_url()
+        format!("http://{}", self.config.listen)
+    }
+
+    /// Stops listening: connections are refused.
+    pub async fn vanish(&self) {
+        if let Some(running) = self.running.lock().await.take() {
+            running.stop().await;
+        }
+    }
+
+    /// Listens again at the same addresses, with the same books and without faults, if it does not.
+    pub async fn come_back(&self) {
+        let mut running = self.running.lock().await;
+        if running.is_none() {
+            let start = async || Simulator::start(self.config.clone()).await.ok();
+            let mut started = None;
+            assert!(
+                wait_until(DEADLINE, async || {
+                    started = start().await;
+                    started.is_some()
+                })
+                .await,
+                "the exchange can't listen on {} again",
+                self.config.listen
+            );
+            *running = started;
+        }
     }
 
     async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
-        let request = self.http.request(method, format!("{}{path}", self.running.admin_url()));
+        let admin: SocketAddr = self.config.admin_listen;
+        let request = self.http.request(method, format!("http://{admin}{path}"));
         let request = if let Some(body) = body { request.json(&body) } else { request };
         let answer = request.send().await.unwrap();
         let (status, body) = (answer.status(), answer.text().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {body}");
         serde_json::from_str(&body).unwrap()
+    }
+
+    /// The free balances that there are.
+    pub async fn balances(&self) -> BTreeMap<String, Decimal> {
+        let settings = self.admin(reqwest::Method::GET, "/settings", None).await;
+        serde_json::from_value(settings["balances"].clone()).unwrap()
+    }
+
+    /// The free balances that there were at first.
+    pub fn initial_balances(&self) -> &BTreeMap<String, Decimal> {
+        &self.initial
     }
 
     /// Changes settings.
@@ -94,6 +141,17 @@ impl Exchange {
     /// Ends a fault and lets go of what it holds.
     pub async fn end_fault(&self, fault_id: &str) {
         self.admin(reqwest::Method::DELETE, &format!("/faults/{fault_id}"), None).await;
+    }
+
+    /// Ends all faults.
+    pub async fn end_faults(&self) {
+        self.admin(reqwest::Method::DELETE, "/faults", None).await;
+    }
+
+    /// Every request it has received, oldest first.
+    pub async fn log(&self) -> Vec<Value> {
+        let log = self.admin(reqwest::Method::GET, "/requests", None).await;
+        serde_json::from_value(log).unwrap()
     }
 
     /// Puts a withdrawal into a state.
@@ -135,6 +193,11 @@ impl Exchange {
         serde_json::from_value(self.admin(reqwest::Method::GET, &path, None).await).unwrap()
     }
 
+    /// Every withdrawal it ever made.
+    pub async fn all_withdrawals(&self) -> Vec<Withdrawal> {
+        serde_json::from_value(self.admin(reqwest::Method::GET, "/withdrawals", None).await).unwrap()
+    }
+
     /// Waits until it has received two more requests of a path.
     pub async fn is_asked_twice(&self, path: &str) {
         let before = self.all_requests(path).await.len();
@@ -156,6 +219,6 @@ impl Exchange {
 }
 
 /// The client id that the payout's requests carry, worked out independently of the code under test.
-fn client_id(payout_id: &str) -> String {
+pub fn client_id(payout_id: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("backstop:payout:{payout_id}").as_bytes()).simple().to_string()
 }

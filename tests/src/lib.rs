@@ -5,6 +5,7 @@
 pub mod books_checker;
 mod database;
 pub mod exchange;
+pub mod matrix;
 pub mod operations;
 pub mod servers;
 pub mod trading;

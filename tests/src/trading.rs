@@ -43,14 +43,8 @@ impl World {
         let books = self.database.books(2).await;
         let order_id = Uuid::now_v7().simple().to_string();
         let holder = format!("intent/{order_id}");
-        let order = PlacedOrder {
-            order_id: &order_id,
-            holder: &holder,
-            strategy_key: &strategy.key,
-            side,
-            price,
-            quantity,
-        };
+        let order =
+            PlacedOrder { order_id: &order_id, holder: &holder, strategy_key: &strategy.key, side, price, quantity };
         assert!(books.order_open(&order).await.unwrap());
         let (window, visibility) = (Duration::from_millis(1_000), Duration::from_millis(1_500));
         let signed_at_ms = books.order_attempt(&order_id, &holder, window, visibility).await.unwrap();

@@ -2,7 +2,7 @@ use std::{path::PathBuf, time::Duration};
 
 use backstop::{
     serve::connect_temporal,
-    stack::{Service, Tools, free_port, wait_until},
+    stack::{Service, free_port, wait_until},
 };
 use backstop_domain::payout::PayoutReceipt;
 use backstop_workflows::{Progress, RawInput, Refund};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     Database, Exchange, Verdict,
-    servers::{TEMPORAL_ADDRESS, setting},
+    servers::{Own, Servers, tools},
 };
 
 /// How long anything may take that is waited for. Never a sleep: every wait ends as soon as its condition holds.
@@ -34,7 +34,13 @@ pub struct World {
     pub exchange: Exchange,
     /// The client that starts and asks workflows.
     pub client: Client,
+    /// The servers it stands on.
+    pub servers: Servers,
+    /// How long after its timestamp the venue takes a request, as the next worker is told.
+    pub receive_window_ms: u32,
     worker: Option<Service>,
+    /// How many failpoints had been passed when the worker was started.
+    passed_before: usize,
     directory: PathBuf,
     pub(crate) queue: String,
     venue_url: Option<String>,
@@ -95,15 +101,26 @@ impl World {
 
     /// Everything but the worker.
     pub async fn without_worker() -> Self {
+        Self::without_worker_on(Own::default()).await
+    }
+
+    /// Everything but the worker, some of it on servers of its own.
+    pub async fn without_worker_on(own: Own) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let name = Uuid::now_v7().simple().to_string();
         let directory = std::env::temp_dir().join(format!("backstop-world-{name}"));
         std::fs::create_dir_all(directory.join("failpoints")).unwrap();
+        let servers = Servers::start(own, &directory).await;
+        let database =
+            if own.postgres { Database::of_own_server(servers.postgres_port()) } else { Database::create().await };
         Self {
-            database: Database::create().await,
+            database,
             exchange: Exchange::start(&directory).await,
-            client: connect_temporal(&setting(TEMPORAL_ADDRESS), "default").await.unwrap(),
+            client: connect_temporal(servers.temporal_address(), "default").await.unwrap(),
+            servers,
+            receive_window_ms: 1_000,
             worker: None,
+            passed_before: 0,
             queue: format!("{name}.backstop"),
             venue_url: None,
             settings: Vec::new(),
@@ -140,15 +157,17 @@ impl World {
     pub async fn start_worker(&mut self) {
         let ready = self.directory.join("ready");
         let _ = std::fs::remove_file(&ready);
+        self.passed_before = self.passed().len();
         let mut command = Command::new(program("backstop"));
         command.arg("worker").arg("--ready-file").arg(&ready);
-        command.env("TEMPORAL_ADDRESS", setting(TEMPORAL_ADDRESS)).env("DATABASE_URL", self.database.url());
+        command.env("TEMPORAL_ADDRESS", self.servers.temporal_address()).env("DATABASE_URL", self.database.url());
         command.env("BACKSTOP_DATABASE_CONNECTIONS", "8").env("BACKSTOP_TASK_QUEUE", &self.queue);
         command.env("BACKSTOP_FAILPOINTS", self.directory.join("failpoints"));
         command.env("BACKSTOP_VENUE_URL", self.venue_url.clone().unwrap_or_else(|| self.exchange.url()));
         command.env("BACKSTOP_VENUE_KEY", "test-key").env("BACKSTOP_VENUE_SECRET", "test-secret");
-        // A venue that is quick to forget: an attempt is void 2.5 s after it was signed.
-        command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "1000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
+        // A venue that is quick to forget: an attempt is void 1.5 s after the window, at first 2.5 s after it was signed.
+        command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", self.receive_window_ms.to_string());
+        command.env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
         command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400").env("BACKSTOP_ADOPT_AFTER_MS", "500");
         command.env("BACKSTOP_WATCH_EVERY_MS", "0").envs(self.settings.iter().copied());
@@ -183,6 +202,50 @@ impl World {
     /// Lets the worker go on.
     pub fn disarm(&self, failpoint: &str) {
         std::fs::remove_file(self.directory.join("failpoints").join(failpoint)).unwrap();
+    }
+
+    /// Starts the worker again if it has ended by itself, as whoever keeps it running does.
+    pub async fn keep_worker(&mut self) {
+        let ended = match &mut self.worker {
+            Some(worker) => worker.ended().unwrap().is_some(),
+            None => true,
+        };
+        if ended {
+            self.start_worker().await;
+        }
+    }
+
+    /// Waits until the worker waits at a failpoint that is armed with `hang`.
+    pub async fn held_at(&self, failpoint: &str) {
+        let fired = self.directory.join("failpoints").join(format!("{failpoint}.fired"));
+        assert!(wait_until(DEADLINE, async || fired.exists()).await, "{failpoint} was never reached");
+    }
+
+    /// The names of the failpoints that workers have passed so far, in order, as often as they were.
+    pub fn passed(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.directory.join("failpoints/passed")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Whether the worker has ended every activity that it began.
+    pub fn is_quiet(&self) -> bool {
+        let passed = self.passed();
+        let count = |end: &str| passed.iter().skip(self.passed_before).filter(|name| name.ends_with(end)).count();
+        count(".before") == count(".after")
+    }
+
+    /// Lets go of whatever waits at a failpoint, and arms none.
+    pub fn disarm_all(&self) {
+        for file in std::fs::read_dir(self.directory.join("failpoints")).unwrap().flatten() {
+            if std::fs::read_to_string(file.path()).is_ok_and(|text| ["kill", "hang"].contains(&text.as_str())) {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+
+    /// Where it keeps its state and its logs.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.directory
     }
 
     /// Starts the worker again with a venue that refuses connections.
@@ -296,17 +359,20 @@ impl World {
         verdict.unwrap_or_else(|unlawful| panic!("{unlawful}"))
     }
 
-    /// Runs the real `temporal` command line against the shared server.
+    /// Runs the real `temporal` command line against the server.
     pub async fn temporal(&self, words: &[&str]) -> std::process::Output {
-        let tools = Tools::find(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))).unwrap();
-        let mut command = Command::new(tools.temporal);
-        command.args(["--address", &setting(TEMPORAL_ADDRESS)]).args(words);
+        let mut command = Command::new(tools().temporal);
+        command.args(["--address", self.servers.temporal_address()]).args(words);
         command.output().await.unwrap()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
+        if std::env::var_os("BACKSTOP_TEST_KEEP").is_some() {
+            eprintln!("kept {}", self.directory.display());
+            return;
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -47,7 +47,9 @@ where
 
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 const LOCAL_ATTEMPTS_MAX: u32 = 4;
-const VENUE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Everything that a venue activity waits for has a time of its own, and a dead worker is noticed by its heartbeats: this
+/// only bounds what nobody thought of.
+const VENUE_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// How soon the server notices that a worker died in the middle of a venue call.
 const VENUE_HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// Venue activities say themselves when they want to be tried again; this is for those that could not say anything.

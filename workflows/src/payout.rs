@@ -198,7 +198,11 @@ impl Journey {
             let may_send = confirmed == Confirmed::Absent && !gave_up && round < SENDS_MAX;
             match self.remaining(past.ctx()) {
                 Some(within) if may_send => *sent = self.send_again(past, queue, within, sent.attempts()).await,
-                _ => return self.end(past, confirmed).await,
+                _ => match self.end(past, confirmed).await {
+                    // Not what the venue says, but what the books have lost meanwhile: looked up again, it comes back.
+                    Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() && round < SENDS_MAX => {}
+                    ended => return ended,
+                },
             }
         }
         self.end(past, Confirmed::Absent).await

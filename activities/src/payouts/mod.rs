@@ -1,6 +1,7 @@
 //! The activities of payouts: the ledger's, and the venue's.
 
 mod ledger;
+mod send;
 mod venue;
 
 use backstop_domain::{

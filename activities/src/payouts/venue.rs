@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_domain::{
     Refusal, RefusalKind, Verdict,
-    machine::{AttemptEvent, AttemptState, PayoutState},
-    payout::{Answer, Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
+    machine::AttemptState,
+    payout::{Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, Submitted},
 };
 use serde_json::json;
 use temporalio_macros::activities;
@@ -12,13 +12,9 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use super::{Confirm, Resolve};
 use crate::{
     beat::beating,
-    books::{AttemptRow, Books, BooksError},
-    failpoint,
+    books::{AttemptRow, Books},
     failure::Failure,
-    venue::{
-        LookupFailed, PayoutVenue, Question, RecordState, SendOutcome, SharedHistory, Sighting, Withdrawal,
-        WithdrawalRecord,
-    },
+    venue::{LookupFailed, PayoutVenue, Question, RecordState, SharedHistory, Sighting, WithdrawalRecord},
 };
 
 /// How long this venue may take, and how often it is asked.
@@ -47,20 +43,18 @@ impl VenuePatience {
 /// Calls of one venue, on that venue's own task queue.
 pub struct VenueActivities {
     /// The books, where every attempt is recorded before it is sent.
-    books: Books,
-    venue: Arc<dyn PayoutVenue>,
-    history: SharedHistory,
-    patience: VenuePatience,
+    pub(super) books: Books,
+    pub(super) venue: Arc<dyn PayoutVenue>,
+    pub(super) history: SharedHistory,
+    pub(super) patience: VenuePatience,
 }
 
 /// The longest pause before what was not sent is sent again, unless the venue names one.
 const RESEND_MAX: Duration = Duration::from_secs(10);
 /// How much less often a payout is looked up once an operator has been called.
 const SLOWER: u32 = 6;
-/// A payout that was opened this recently, by the workflow that sends it, can't have been sent before.
-const FRESH_MS: i64 = 2_000;
 /// The venue stamps its record with its own clock and whole seconds: look a little further on both sides.
-const RECORD_MARGIN_MS: i64 = 60_000;
+pub(super) const RECORD_MARGIN_MS: i64 = 60_000;
 
 #[activities]
 impl VenueActivities {
@@ -69,7 +63,7 @@ impl VenueActivities {
     #[activity(name = "venue_submit")]
     pub async fn submit(self: Arc<Self>, ctx: ActivityContext, order: PayoutOrder) -> Result<Submitted, ActivityError> {
         let again = ctx.info().attempt > 1;
-        beating(&ctx, RESEND_MAX, self.send_once(&order, again)).await
+        beating(&ctx, RESEND_MAX, self.send(&order, again)).await
     }
 
     /// Looks a payout up in the venue's record until it says something final; "not yet" fails, and is tried again.
@@ -97,103 +91,13 @@ impl VenueActivities {
         Self { books, venue, history, patience }
     }
 
-    async fn send_once(&self, order: &PayoutOrder, again: bool) -> Result<Submitted, Failure> {
-        let payout = order.as_ref();
-        if let Some(found) = self.sent_before_the_books_remember(order, again).await? {
-            return Ok(found);
-        }
-        let permit = self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await;
-        let permit = match permit {
-            Ok(permit) => permit,
-            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::InDoubt => {
-                return Ok(of_refusal(&refusal, |reason| Answer::Unknown { reason }));
-            }
-            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Rejected => {
-                return Ok(of_refusal(&refusal, |reason| Answer::Rejected { reason }));
-            }
-            // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
-            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::Frozen => {
-                return Err(Failure::Again { kind: "Frozen", message: refusal.message, after: None });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        failpoint::pass("venue_submit.recorded").await;
-        let amount = order.amount.to_string();
-        let withdrawal = Withdrawal {
-            client_id: &permit.client_id,
-            asset: order.asset_id.as_str(),
-            amount: &amount,
-            network: order.destination.network.as_str(),
-            address: order.destination.address.as_str(),
-            tag: order.destination.tag.as_ref().map(backstop_domain::BusinessId::as_str),
-        };
-        let outcome = self.venue.submit(withdrawal, permit.signed_at_ms).await;
-        failpoint::pass("venue_submit.sent").await;
-        tracing::info!(payout = %order.payout_id, attempt = permit.attempt, ?outcome, "sent");
-        self.record(&payout, permit.attempt, &outcome).await?;
-        let outcome = match outcome {
-            SendOutcome::Done(venue_reference) => Answer::Accepted { venue_reference },
-            SendOutcome::Rejected(reason) => Answer::Rejected { reason },
-            SendOutcome::Unknown(reason) => Answer::Unknown { reason },
-            SendOutcome::NotSent { reason, after } => {
-                return Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after });
-            }
-        };
-        Ok(Submitted { attempt: permit.attempt.unsigned_abs(), outcome })
-    }
-
-    /// Books that were restored from a backup may have forgotten a send. Where this can be so, because the payout has
-    /// been open for a while, or this is not the first execution, and no attempt is on record, the venue is asked before
-    /// anything is sent. What it knows is taken down again, to be looked up like any unknown send.
-    async fn sent_before_the_books_remember(
-        &self,
-        order: &PayoutOrder,
-        again: bool,
-    ) -> Result<Option<Submitted>, Failure> {
-        let standing = match self.books.payout(&order.payout_id).await {
-            Ok(standing) => standing,
-            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::NotFound => {
-                self.restore(order, 0).await?;
-                self.books.payout(&order.payout_id).await?
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let fresh = standing.open_for_ms.is_some_and(|age| age < FRESH_MS);
-        if standing.receipt.state != PayoutState::Opened || (fresh && !again) {
-            return Ok(None);
-        }
-        let now = standing.now_ms;
-        let since = now - standing.open_for_ms.unwrap_or_default() - RECORD_MARGIN_MS;
-        let found = self.venue.withdrawals(&standing.receipt.client_id, since, now + RECORD_MARGIN_MS, now).await;
-        let Some(record) = found.map_err(unreadable)?.into_iter().next() else { return Ok(None) };
-        self.restore(order, 1).await?;
-        let reason = format!("the venue has withdrawal {}, of which the books have lost the attempt", record.id);
-        Ok(Some(Submitted { attempt: 1, outcome: Answer::Unknown { reason } }))
-    }
-
-    async fn restore(&self, order: &PayoutOrder, attempts: u32) -> Result<(), BooksError> {
-        tracing::warn!(payout = %order.payout_id, attempts, "the books have lost what the workflow knows; restoring it");
-        let patience = &self.patience;
-        self.books.payout_restore(order, attempts, patience.receive_window, patience.visibility).await?;
-        Ok(())
-    }
-
-    /// Should this fail, the attempt stays pending: the next execution finds it in doubt and looks it up.
-    async fn record(&self, payout: &PayoutRef, attempt: i32, outcome: &SendOutcome) -> Result<(), BooksError> {
-        let (event, detail, reference) = match outcome {
-            SendOutcome::Done(id) => (AttemptEvent::Accept, "", Some(id.as_str())),
-            SendOutcome::Rejected(reason) => (AttemptEvent::Reject, reason.as_str(), None),
-            SendOutcome::NotSent { reason, .. } => (AttemptEvent::NotSend, reason.as_str(), None),
-            SendOutcome::Unknown(reason) => (AttemptEvent::Lose, reason.as_str(), None),
-        };
-        self.books.payout_attempt_outcome(payout, attempt, event, detail, reference).await
-    }
-
     async fn look_up(&self, input: &Confirm) -> Result<Confirmed, Failure> {
         let payout = &input.order.as_ref();
+        // Nobody looks a payout up that was not attempted: books that know of no attempt have lost it.
+        let known = input.attempts.max(1);
         let mut attempts = self.books.payout_attempts(&payout.payout_id).await?;
-        if attempts.len() < input.attempts as usize {
-            self.restore(&input.order, input.attempts).await?;
+        if attempts.len() < known as usize {
+            self.restore(&input.order, known).await?;
             attempts = self.books.payout_attempts(&payout.payout_id).await?;
         }
         let receipt = self.books.payout(&payout.payout_id).await?.receipt;
@@ -280,15 +184,9 @@ impl VenueActivities {
     }
 }
 
-fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+pub(super) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
     let message = format!("the venue's history could not be read: {reason}");
     Failure::Again { kind: "LookupFailed", message, after }
-}
-
-/// What the books have on record of an earlier attempt, which they name.
-fn of_refusal(refusal: &Refusal, answer: impl FnOnce(String) -> Answer) -> Submitted {
-    let attempt = refusal.detail["attempt"].as_u64().and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(1);
-    Submitted { attempt, outcome: answer(refusal.message.clone()) }
 }
 
 fn paid_record(record: &WithdrawalRecord) -> PaidRecord {

@@ -8,7 +8,7 @@ use backstop::{
     serve::{connect_temporal, register_search_attributes, stop_signal},
     stack::{Postgres, Temporal, Tools, free_port, prepare_books},
 };
-use backstop_tests::servers::{POSTGRES_PORT, TEMPLATE, TEMPORAL_ADDRESS};
+use backstop_tests::servers::{CLUSTER, POSTGRES_PORT, TEMPLATE, TEMPORAL_ADDRESS, copy_cluster};
 use tokio::process::Command;
 
 #[tokio::main]
@@ -20,13 +20,20 @@ async fn main() -> Result<ExitCode> {
     let state = std::env::temp_dir().join(format!("backstop-test-{}", std::process::id()));
     let port = free_port()?;
     // Durability against a crash of the machine is not what these tests are about; their workers crash, not the server.
-    let postgres = Postgres::start(&tools, &state, port, &["fsync=off", "max_connections=500"]).await?;
+    let settings = ["fsync=off", "max_connections=500"];
+    let postgres = Postgres::start(&tools, &state, port, &settings).await?;
     prepare_books(&postgres.owner(TEMPLATE), TEMPLATE).await?;
+    // What tests that restart or restore a Postgres of their own start from.
+    postgres.stop().await?;
+    let cluster = state.join("cluster");
+    copy_cluster(&state.join("postgres"), &cluster).await?;
+    let postgres = Postgres::start(&tools, &state, port, &settings).await?;
     let temporal = Temporal::start(&tools, &state, free_port()?, None).await?;
     let client = connect_temporal(&temporal.address(), "default").await?;
     register_search_attributes(&client, "default").await?;
     let mut command = Command::new(program);
     command.args(words).env(POSTGRES_PORT, port.to_string()).env(TEMPORAL_ADDRESS, temporal.address());
+    command.env(CLUSTER, cluster);
     let mut command = command.kill_on_drop(true).spawn().context("starting the command")?;
     let code = tokio::select! {
         status = command.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),

@@ -9,14 +9,14 @@ use crate::{assert_sound, events, id, paid};
 async fn fills_before_and_during_the_drain_are_booked_and_the_rest_is_released() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    let sell = world.place(&strategy, "sell", "120000", "0.4", true).await;
+    let sell = world.place(&strategy, "sell", "120000", "0.7", true).await;
     let buy = world.place(&strategy, "buy", "50000", "0.1", true).await;
     world.exchange.fill(&sell, json!({"qty": "0.1", "fee": "12", "fee_asset": "USDT"})).await;
     world.exchange.fill(&buy, json!({"qty": "0.05", "fee": "0.00005", "fee_asset": "BTC"})).await;
-    let pause = world.pause(&strategy, "0.9");
+    let pause = world.pause(&strategy, "0.45");
     assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed");
-    // 1 - 0.1 + 0.05 - 0.00005 - 0.9, and 10000 + 12000 - 12 - 2500.
-    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.04995 + 0");
+    // 1 - 0.1 + 0.05 - 0.00005 - 0.45, and 10000 + 12000 - 12 - 2500.
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.49995 + 0");
     assert_eq!(world.holds(&strategy.user, "USDT").await, "19488 + 0");
     assert_eq!(paid(&world, &pause).await, 1);
     assert_sound(&world).await;
@@ -26,7 +26,7 @@ async fn fills_before_and_during_the_drain_are_booked_and_the_rest_is_released()
 async fn trades_that_show_later_than_the_orders_end_are_waited_for() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    let sell = world.place(&strategy, "sell", "120000", "0.4", true).await;
+    let sell = world.place(&strategy, "sell", "120000", "0.7", true).await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let late = u64::try_from(now).unwrap() + 1_500;
     world.exchange.fill(&sell, json!({"qty": "0.1", "visible_from_ms": late})).await;
@@ -42,11 +42,11 @@ async fn trades_that_show_later_than_the_orders_end_are_waited_for() {
 async fn an_order_whose_send_nobody_saw_is_waited_for_until_it_can_no_longer_show() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    let lost = world.place(&strategy, "sell", "120000", "0.4", false).await;
-    let pause = world.pause(&strategy, "0.95");
+    let lost = world.place(&strategy, "sell", "120000", "0.7", false).await;
+    let pause = world.pause(&strategy, "0.45");
     assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed");
     world.books_say("SELECT state FROM orders WHERE order_id = $1", &lost, "void").await;
-    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.05 + 0");
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.55 + 0");
     assert_sound(&world).await;
 }
 
@@ -54,16 +54,17 @@ async fn an_order_whose_send_nobody_saw_is_waited_for_until_it_can_no_longer_sho
 async fn a_drain_that_takes_too_long_says_what_is_open_leaves_reservations_true_and_can_go_on() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    let sell = world.place(&strategy, "sell", "120000", "0.4", true).await;
-    let mut pause = world.pause(&strategy, "0.95");
+    let sell = world.place(&strategy, "sell", "120000", "0.7", true).await;
+    let mut pause = world.pause(&strategy, "0.45");
     pause["drain_timeout_seconds"] = json!(2);
-    let deaf = world.exchange.break_down("/api/v3/order").await;
+    let deaf =
+        world.exchange.fault_for_all("/api/v3/order", json!({"fault": "status", "status": 503, "times": 1000})).await;
     let End::Failed(kind, message) = world.run_any("PauseAndWithdraw", &id(&pause), &pause).await else {
         panic!("not refused")
     };
     assert_eq!(kind, "NotDrained");
     assert!(message.contains(&sell), "{message}");
-    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.6 + 0.4");
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.3 + 0.7");
     assert_eq!(paid(&world, &pause).await, 0);
     assert_sound(&world).await;
     // Nothing is sent in its name meanwhile, and nobody may start it over the operation's head once it goes on.

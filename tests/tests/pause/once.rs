@@ -8,9 +8,9 @@ use crate::{assert_sound, events, id, paid, withdrawal_id};
 async fn a_strategy_with_open_orders_is_stopped_drained_and_withdrawn_from() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    let sell = world.place(&strategy, "sell", "120000", "0.4", true).await;
+    let sell = world.place(&strategy, "sell", "120000", "0.7", true).await;
     let buy = world.place(&strategy, "buy", "50000", "0.1", true).await;
-    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.6 + 0.4");
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.3 + 0.7");
     let pause = world.pause(&strategy, "0.45");
     let End::Result(status) = world.run_any("PauseAndWithdraw", &id(&pause), &pause).await else { panic!("failed") };
     assert_eq!(status["state"], "completed");
@@ -20,7 +20,10 @@ async fn a_strategy_with_open_orders_is_stopped_drained_and_withdrawn_from() {
     }
     assert_eq!(world.holds(&strategy.user, "BTC").await, "0.55 + 0");
     assert_eq!(world.holds(&strategy.user, "USDT").await, "10000 + 0");
-    assert_eq!(events(&world, &pause).await, ["pending", "withdrawing", "completed"].map(|e| format!("pause_and_withdraw.{e}")));
+    assert_eq!(
+        events(&world, &pause).await,
+        ["pending", "withdrawing", "completed"].map(|e| format!("pause_and_withdraw.{e}"))
+    );
     let steps: Vec<String> = world.status_of(&id(&pause)).await.steps.into_iter().map(|step| step.step).collect();
     assert_eq!(
         steps,
@@ -66,7 +69,7 @@ async fn a_second_strategy_of_the_same_user_and_asset_goes_on_undisturbed() {
 async fn an_operation_started_twice_at_once_under_two_ids_withdraws_once() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    world.place(&strategy, "sell", "120000", "0.4", true).await;
+    world.place(&strategy, "sell", "120000", "0.7", true).await;
     let pause = world.pause(&strategy, "0.45");
     let (one, two) = (id(&pause), format!("{}/other", id(&pause)));
     futures::join!(

@@ -7,14 +7,22 @@ use crate::{assert_sound, id, paid, withdrawal_id};
 #[tokio::test]
 async fn killed_around_every_step_it_withdraws_once() {
     for point in [
-        "pause_open.before", "pause_open.after", "strategy_stop.after", "venue_drain.before", "venue_drain.after",
-        "pause_drained.before", "pause_drained.after", "withdrawal_claim.after", "venue_submit.sent", "pause_end.before",
+        "pause_open.before",
+        "pause_open.after",
+        "strategy_stop.after",
+        "venue_drain.before",
+        "venue_drain.after",
+        "pause_drained.before",
+        "pause_drained.after",
+        "withdrawal_claim.after",
+        "venue_submit.sent",
+        "pause_end.before",
         "pause_end.after",
     ] {
         let mut world = World::new().await;
         let strategy = world.strategy().await;
-        world.place(&strategy, "sell", "120000", "0.4", true).await;
-        let pause = world.pause(&strategy, "0.95");
+        world.place(&strategy, "sell", "120000", "0.7", true).await;
+        let pause = world.pause(&strategy, "0.45");
         world.arm(point, "kill");
         world.start_any("PauseAndWithdraw", &id(&pause), &pause).await;
         world.worker_dies().await;
@@ -30,11 +38,11 @@ async fn terminated_at_any_point_and_started_again_it_withdraws_once() {
     for point in ["strategy_stop.after", "venue_drain.before", "withdrawal_request.after", "venue_confirm.before"] {
         let world = World::new().await;
         let strategy = world.strategy().await;
-        world.place(&strategy, "sell", "120000", "0.4", true).await;
-        let pause = world.pause(&strategy, "0.95");
+        world.place(&strategy, "sell", "120000", "0.7", true).await;
+        let pause = world.pause(&strategy, "0.45");
         world.arm(point, "hang");
         world.start_any("PauseAndWithdraw", &id(&pause), &pause).await;
-        world.reached(point).await;
+        world.held_at(point).await;
         let terminated = world.temporal(&["workflow", "terminate", "-w", &id(&pause), "--reason", "a test"]).await;
         assert!(terminated.status.success());
         world.disarm(point);
@@ -48,11 +56,12 @@ async fn terminated_at_any_point_and_started_again_it_withdraws_once() {
 async fn a_withdrawal_that_was_ended_by_force_is_started_again() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    let pause = world.pause(&strategy, "0.95");
+    let pause = world.pause(&strategy, "0.45");
     world.arm("venue_confirm.before", "hang");
     world.start_any("PauseAndWithdraw", &id(&pause), &pause).await;
     world.reaches(&withdrawal_id(&pause), "attempted").await;
-    let terminated = world.temporal(&["workflow", "terminate", "-w", &withdrawal_id(&pause), "--reason", "a test"]).await;
+    let terminated =
+        world.temporal(&["workflow", "terminate", "-w", &withdrawal_id(&pause), "--reason", "a test"]).await;
     assert!(terminated.status.success());
     world.disarm("venue_confirm.before");
     assert_eq!(world.end_of(&id(&pause)).await.kind(), "completed");
@@ -64,8 +73,8 @@ async fn a_withdrawal_that_was_ended_by_force_is_started_again() {
 async fn cancelled_before_it_is_drained_it_waits_to_be_started_again() {
     let world = World::new().await;
     let strategy = world.strategy().await;
-    world.place(&strategy, "sell", "120000", "0.4", true).await;
-    let pause = world.pause(&strategy, "0.95");
+    world.place(&strategy, "sell", "120000", "0.7", true).await;
+    let pause = world.pause(&strategy, "0.45");
     world.arm("venue_drain.before", "hang");
     world.start_any("PauseAndWithdraw", &id(&pause), &pause).await;
     world.books_say("SELECT status FROM strategies WHERE strategy_key = $1", &strategy.key, "stopped").await;
@@ -82,7 +91,7 @@ async fn cancelled_before_it_is_drained_it_waits_to_be_started_again() {
 async fn an_operation_whose_workflows_are_gone_is_taken_up_by_the_watch() {
     let world = World::watched().await;
     let strategy = world.strategy().await;
-    let pause = world.pause(&strategy, "0.95");
+    let pause = world.pause(&strategy, "0.45");
     world.arm("venue_confirm.before", "hang");
     world.start_any("PauseAndWithdraw", &id(&pause), &pause).await;
     world.reaches(&withdrawal_id(&pause), "attempted").await;

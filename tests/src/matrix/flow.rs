@@ -1,0 +1,110 @@
+//! Workflows by the name of their type, whatever they are.
+
+use std::time::Duration;
+
+use backstop_workflows::{Progress, RawInput};
+use serde_json::Value;
+use temporalio_client::{
+    Client, UntypedQuery, UntypedSignal, WorkflowCancelOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
+    WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, WorkflowTerminateOptions,
+    errors::WorkflowGetResultError,
+};
+use temporalio_common::{
+    HasWorkflowDefinition, WorkflowDefinition,
+    data_converters::{PayloadConverter, RawValue},
+    error::IncomingError,
+    protos::temporal::api::{enums::v1::EventType, history::v1::HistoryEvent},
+};
+
+use super::operation::{Operation, Order};
+use crate::World;
+
+/// Between two looks at what is waited for here; each costs the servers something.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// A workflow type by its name.
+#[derive(Debug)]
+pub(super) struct Flow(&'static str);
+
+impl WorkflowDefinition for Flow {
+    type Input = RawInput;
+    type Output = Value;
+
+    fn name(&self) -> &str {
+        self.0
+    }
+}
+
+impl HasWorkflowDefinition for Flow {
+    type Run = Self;
+}
+
+fn handle(client: &Client, id: &str) -> WorkflowHandle<Client, Flow> {
+    client.get_workflow_handle::<Flow>(id)
+}
+
+/// Starts an operation under any workflow id and sends its signals, each of them `times`.
+pub(super) async fn start(world: &World, operation: &dyn Operation, id: &str, order: &Order, times: usize) {
+    let options = WorkflowStartOptions::new(world.queue(), id).build();
+    let input = RawInput::of(order.input.clone());
+    world.client.start_workflow(Flow(operation.workflow()), input, options).await.unwrap();
+    for (name, value) in operation.signals(order) {
+        for _ in 0..times {
+            let input = RawValue::from_value(&value, &PayloadConverter::default());
+            let sent = handle(&world.client, id)
+                .signal(UntypedSignal::new(name), input, WorkflowSignalOptions::default())
+                .await;
+            sent.unwrap();
+        }
+    }
+}
+
+/// Asks it to end, as `temporal workflow cancel` does.
+pub(super) async fn cancel(world: &World, id: &str) {
+    handle(&world.client, id).cancel(WorkflowCancelOptions::default()).await.unwrap();
+}
+
+/// Whether it has answered to being cancelled, or is in the middle of a task and will see it after that.
+pub(super) async fn has_seen_cancel(world: &World, id: &str) -> bool {
+    let handle = handle(&world.client, id);
+    let history = handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await.unwrap();
+    let mut since = history
+        .iter()
+        .map(HistoryEvent::event_type)
+        .skip_while(|kind| *kind != EventType::WorkflowExecutionCancelRequested)
+        .peekable();
+    since.peek().is_none() || since.any(|kind| kind == EventType::WorkflowTaskCompleted)
+}
+
+/// Ends it where it is.
+pub(super) async fn terminate(world: &World, id: &str) {
+    handle(&world.client, id).terminate(WorkflowTerminateOptions::default()).await.unwrap();
+}
+
+/// What a person has to answer, as far as the workflow can be asked.
+pub(super) async fn waiting_for(world: &World, id: &str) -> Option<String> {
+    let query = UntypedQuery::new("status");
+    let handle = handle(&world.client, id);
+    let asked = handle.query(query, RawValue::new(Vec::new()), WorkflowQueryOptions::default());
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?.ok()?;
+    answer.to_value::<Progress>(&PayloadConverter::default()).waiting_for
+}
+
+/// How it ended: the state of its result, the type of its failure, or `cancelled`, `terminated`. Waits for that, also
+/// while the server is away.
+pub(super) async fn ended(client: &Client, id: &str) -> String {
+    loop {
+        match handle(client, id).get_result(WorkflowGetResultOptions::default()).await {
+            Ok(result) => return result["state"].as_str().unwrap_or("completed").to_owned(),
+            Err(WorkflowGetResultError::Failed(error)) => match *error {
+                IncomingError::Application(error) => {
+                    return error.type_name().unwrap_or("failed without a type").to_owned();
+                }
+                other => return other.to_string(),
+            },
+            Err(WorkflowGetResultError::Cancelled { .. }) => return "cancelled".into(),
+            Err(WorkflowGetResultError::Terminated { .. }) => return "terminated".into(),
+            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the matrix has to know of a saga.
+
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+
+use crate::{World, exchange::APPLY};
+
+/// A saga that the matrix can start. See `refund.rs` for one.
+pub trait Operation: Send + Sync {
+    /// Names it in cells and in the table.
+    fn name(&self) -> &'static str;
+
+    /// The workflow's type.
+    fn workflow(&self) -> &'static str;
+
+    /// Makes what one operation needs in the world (users, deposits), and says how it is started.
+    fn prepare<'a>(&'a self, world: &'a World) -> BoxFuture<'a, Order>;
+
+    /// The signals it needs to get to its end, in their order. Sent right after every start; in one kind of cell, twice.
+    fn signals(&self, _order: &Order) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// A fault by which the exchange refuses it for good: its path, and what is posted to the admin API.
+    fn refusal(&self) -> (&'static str, Value) {
+        (APPLY, json!({"fault": "reject", "code": -4026, "times": 1_000}))
+    }
+
+    /// Changes the input so that an operator is called after so many seconds; false where none ever is.
+    fn hurry(&self, _input: &mut Value, _seconds: u64) -> bool {
+        false
+    }
+
+    /// How the workflow may end: the `state` of its result, or the type of its failure, or `cancelled`.
+    fn ends(&self, disturbed: Disturbed) -> &'static [&'static str];
+}
+
+/// One operation that can be started.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The workflow id.
+    pub id: String,
+    /// The only input.
+    pub input: Value,
+}
+
+/// What kind of thing happens to an operation, as far as its lawful ends go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbed {
+    /// Nothing, or what it has to get over as if nothing had been.
+    Not,
+    /// The exchange refuses it for good.
+    Refused,
+    /// Somebody cancels it.
+    Cancelled,
+    /// It is the second of two under the same business id.
+    Second,
+}
