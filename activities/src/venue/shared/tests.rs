@@ -1,7 +1,7 @@
 use std::{collections::VecDeque, future::Future};
 
 use futures::future::join_all;
-use tokio::{sync::Semaphore, task::yield_now};
+use tokio::{sync::Semaphore, task::yield_now, time::timeout};
 
 use super::{
     super::{DepositRecord, RecordState, SendOutcome, Withdrawal},
@@ -104,9 +104,12 @@ fn spawn(history: &Arc<SharedHistory>, question: Question<'static>) -> impl Futu
 }
 
 async fn wait_for(history: &SharedHistory, waiting: usize) {
-    while lock(&history.state).waiting.len() != waiting {
-        yield_now().await;
-    }
+    let come = async {
+        while lock(&history.state).waiting.len() != waiting {
+            yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), come).await.expect("there are never as many who wait");
 }
 
 fn nobody_is_left(history: &SharedHistory) {
