@@ -115,6 +115,35 @@ impl Exchange {
         serde_json::from_value(settings["balances"].clone()).unwrap()
     }
 
+    /// What came to the free balances, or went, by deposits, trades and what open orders hold.
+    pub async fn moved(&self) -> BTreeMap<String, Decimal> {
+        let number = |value: &Value| value.as_str().unwrap_or_default().parse::<Decimal>().unwrap_or_default();
+        let mut moved: BTreeMap<String, Decimal> = BTreeMap::new();
+        let mut add = |coin: &str, amount: Decimal| *moved.entry(coin.to_owned()).or_default() += amount;
+        for deposit in self.list("/deposits").await.iter().filter(|deposit| deposit["status"] != 0) {
+            add(deposit["coin"].as_str().unwrap(), number(&deposit["amount"]));
+        }
+        let orders = self.list("/orders").await;
+        for order in &orders {
+            let sells = order["side"] == "SELL";
+            let (base, quote) = coins(order);
+            add(if sells { base } else { quote }, -number(&order["locked"]));
+        }
+        for trade in self.list("/trades").await {
+            let order = orders.iter().find(|order| order["id"] == trade["order_id"]).unwrap();
+            let sign = if order["side"] == "SELL" { -Decimal::ONE } else { Decimal::ONE };
+            let (base, quote) = coins(order);
+            add(base, sign * number(&trade["qty"]));
+            add(quote, -sign * number(&trade["quote_qty"]));
+            add(trade["fee_asset"].as_str().unwrap(), -number(&trade["fee"]));
+        }
+        moved
+    }
+
+    async fn list(&self, path: &str) -> Vec<Value> {
+        self.admin(reqwest::Method::GET, path, None).await.as_array().unwrap().clone()
+    }
+
     /// The free balances that there were at first.
     pub fn initial_balances(&self) -> &BTreeMap<String, Decimal> {
         &self.initial
@@ -221,4 +250,11 @@ impl Exchange {
 /// The client id that the payout's requests carry, worked out independently of the code under test.
 pub fn client_id(payout_id: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("backstop:payout:{payout_id}").as_bytes()).simple().to_string()
+}
+
+/// Base and quote of an order's symbol.
+fn coins(order: &Value) -> (&str, &str) {
+    let symbol = order["symbol"].as_str().unwrap();
+    let quote = ["USDT", "BTC"].into_iter().find(|quote| symbol.ends_with(quote)).unwrap();
+    symbol.split_at(symbol.len() - quote.len())
 }

@@ -92,6 +92,12 @@ impl World {
         })
     }
 
+    /// Whether the books have an operation of this workflow that is not over.
+    pub async fn is_unfinished(&self, id: &str) -> bool {
+        let sql = "SELECT EXISTS (SELECT FROM unfinished WHERE holder = $1)";
+        sqlx::query_scalar(sql).bind(id).fetch_one(&mut self.database.owner().await).await.unwrap()
+    }
+
     /// What a user has, as `available + locked`, of an asset.
     pub async fn holds(&self, user: &str, asset: &str) -> String {
         let sql = "SELECT trim_scale(available)::text || ' + ' || trim_scale(locked)::text FROM accounts

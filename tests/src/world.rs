@@ -44,7 +44,7 @@ pub struct World {
     directory: PathBuf,
     pub(crate) queue: String,
     venue_url: Option<String>,
-    settings: Vec<(&'static str, &'static str)>,
+    pub(crate) settings: Vec<(&'static str, &'static str)>,
 }
 
 /// How a workflow ended.

@@ -28,7 +28,7 @@ use temporalio_sdk::{
 
 use crate::{
     config::{WorkerConfig, database},
-    start::{ByClient, watch},
+    start::{ByClient, keep_watching},
 };
 
 /// How long running activities may take to end after SIGTERM.
@@ -84,7 +84,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
             .graceful_shutdown_period(SHUTDOWN_GRACE)
             .build();
         workers.push(Worker::new(&runtime, client.clone(), options)?);
-        watch(&client, &config).await?;
+        tokio::spawn(keep_watching(client, config.clone()));
     }
     let queues: Vec<&str> = workers.iter().map(Worker::task_queue).collect();
     tracing::info!(?queues, "serving");

@@ -1,5 +1,7 @@
 //! Starting workflows from the worker: operations that have lost theirs, and the venue's watch.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use backstop_activities::{books::Unfinished, recovery::Starter};
 use backstop_workflows::{RawInput, Watch, watch_id};
@@ -11,6 +13,9 @@ use temporalio_client::{
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
 use crate::config::WorkerConfig;
+
+/// Every so many rounds of the watch it is made sure that there is one.
+const LOOK_EVERY: u32 = 4;
 
 /// Starts workflows through the worker's own connection.
 pub(crate) struct ByClient {
@@ -37,14 +42,21 @@ impl Starter for ByClient {
     }
 }
 
-/// Makes sure that the venue is watched: once, however many workers serve it.
-///
-/// # Errors
-/// When Temporal refuses.
-pub(crate) async fn watch(client: &Client, config: &WorkerConfig) -> Result<()> {
+/// Makes sure that the venue is watched: once, however many workers serve it, and again should Temporal have lost it.
+pub(crate) async fn keep_watching(client: Client, config: WorkerConfig) {
     if config.watch_every_ms == 0 {
-        return Ok(());
+        return;
     }
+    let mut pace = tokio::time::interval(Duration::from_millis(config.watch_every_ms.into()) * LOOK_EVERY);
+    loop {
+        pace.tick().await;
+        if let Err(error) = watch(&client, &config).await {
+            tracing::warn!("the venue may not be watched: {error:#}");
+        }
+    }
+}
+
+async fn watch(client: &Client, config: &WorkerConfig) -> Result<()> {
     let venue = &config.venue.venue_name;
     let input = json!({"venue": venue, "pause_ms": config.watch_every_ms});
     let options = WorkflowStartOptions::new(&config.task_queue, watch_id(&config.task_queue, venue))

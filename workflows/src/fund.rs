@@ -6,7 +6,9 @@ use backstop_activities::{
     fundings::{AwaitFunding, ExpireFunding, FundingActivities, OpenFunding},
     observations::{ObservationActivities, Observe},
 };
-use backstop_domain::{FundRequest, FundingStatus, InvalidInput, funding::FundingRefund, machine::FundingState};
+use backstop_domain::{
+    FundRequest, FundingStatus, InvalidInput, Refusal, funding::FundingRefund, machine::FundingState,
+};
 use futures::FutureExt;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -62,17 +64,22 @@ impl FundOrder {
         while status.state == FundingState::Awaiting {
             funding.start_refunds(ctx, &status, &mut refunds);
             show(ctx, waiting, StepState::Running, &status);
-            status = match funding.next(ctx, &status, &refunds).await {
-                Next::Changed(status) => status,
-                Next::TimeIsUp => funding.expire(ctx, "not paid in time").await?,
-                Next::Cancelled => funding.expire(ctx, "cancelled").await?,
+            let next = match funding.next(ctx, &status, &refunds).await {
+                Next::Changed(status) => Ok(status),
+                Next::Lost(refusal) => Err(StepFailure::Refused(refusal)),
+                Next::TimeIsUp => funding.expire(ctx, "not paid in time").await,
+                Next::Cancelled => funding.expire(ctx, "cancelled").await,
+            };
+            status = match next {
+                Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() => funding.open(ctx).await?,
+                next => next?,
             };
         }
         let step = if status.state == FundingState::Funded { StepState::Done } else { StepState::Undoing };
         show(ctx, waiting, step, &status);
         funding.start_refunds(ctx, &status, &mut refunds);
         futures::future::join_all(refunds.iter_mut().map(|refund| &mut refund.end)).await;
-        let status = funding.read(ctx).await?;
+        let status = funding.read(ctx).await.unwrap_or(status);
         if status.state == FundingState::Expired {
             show(ctx, waiting, StepState::Undone, &status);
         }
@@ -99,6 +106,8 @@ impl FundOrder {
 /// What the waiting brought.
 enum Next {
     Changed(FundingStatus),
+    /// The books know of no such order any more: they were restored to a moment before it.
+    Lost(Refusal),
     TimeIsUp,
     Cancelled,
 }
@@ -116,7 +125,7 @@ struct Funding {
 }
 
 impl Funding {
-    async fn open(&self, ctx: &WorkflowContext<FundOrder>) -> Result<FundingStatus, WorkflowTermination> {
+    async fn open(&self, ctx: &WorkflowContext<FundOrder>) -> Result<FundingStatus, StepFailure> {
         let step = begin(ctx, "open order", "none: it holds nothing yet, and what comes in goes back");
         let input = OpenFunding { request: self.request.clone(), holder: self.holder.clone() };
         let summary = format!("open order {}: {}", self.order_id, self.request.in_words());
@@ -130,7 +139,7 @@ impl Funding {
             }
             Err(failure) => {
                 note(ctx, step, StepState::Failed, &failure.to_string());
-                Err(failure.into())
+                Err(failure)
             }
         }
     }
@@ -155,6 +164,7 @@ impl Funding {
                 news = waiting => return match news.map_err(|error| classify(&error)) {
                     Ok(status) => Next::Changed(status),
                     Err(StepFailure::Cancelled) => Next::Cancelled,
+                    Err(StepFailure::Refused(refusal)) => Next::Lost(refusal),
                     Err(_) => {
                         self.look(ctx, LAST_LOOK).await;
                         Next::TimeIsUp
@@ -182,22 +192,18 @@ impl Funding {
         }
     }
 
-    async fn expire(
-        &self,
-        ctx: &WorkflowContext<FundOrder>,
-        reason: &str,
-    ) -> Result<FundingStatus, WorkflowTermination> {
+    async fn expire(&self, ctx: &WorkflowContext<FundOrder>, reason: &str) -> Result<FundingStatus, StepFailure> {
         let input =
             ExpireFunding { order_id: self.order_id.clone(), holder: self.holder.clone(), reason: reason.to_owned() };
         let summary = format!("expire order {}: {reason}", self.order_id);
         let token = WorkflowCancellationToken::new();
-        Ok(ledger(ctx, Named::of(&FundingActivities::expire), input, &summary, &token).await?)
+        ledger(ctx, Named::of(&FundingActivities::expire), input, &summary, &token).await
     }
 
-    async fn read(&self, ctx: &WorkflowContext<FundOrder>) -> Result<FundingStatus, WorkflowTermination> {
+    async fn read(&self, ctx: &WorkflowContext<FundOrder>) -> Result<FundingStatus, StepFailure> {
         let summary = format!("read order {}", self.order_id);
         let token = WorkflowCancellationToken::new();
-        Ok(ledger(ctx, Named::of(&FundingActivities::status), self.order_id.clone(), &summary, &token).await?)
+        ledger(ctx, Named::of(&FundingActivities::status), self.order_id.clone(), &summary, &token).await
     }
 
     /// Starts the refunds that are still to be started, each once.

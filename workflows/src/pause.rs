@@ -24,6 +24,8 @@ use crate::{
     withdraw::Withdraw,
 };
 
+/// How often an operation is taken up anew that the books have lost, as by a restore.
+const TRIES_MAX: u32 = 5;
 const FORWARD: &str = "none: started again, the operation goes on";
 
 /// Stops a strategy and withdraws: one result, however often it is started.
@@ -53,20 +55,17 @@ impl PauseAndWithdraw {
         ]);
         let pause = Pause { holder: ctx.workflow_id().to_owned(), request };
         update(ctx, |progress| progress.operation = pause.in_words());
-        let mut status = pause.open(ctx).await?;
-        show(ctx, &status);
-        if status.state == PauseState::Draining {
-            status = match pause.stop_and_drain(ctx, &status.venue).await {
-                Ok(status) => status,
-                Err(failure) => return Err(pause.block(ctx, failure).await),
-            };
-            show(ctx, &status);
+        for _ in 1..TRIES_MAX {
+            match pause.run(ctx).await {
+                Err(Ended::Lost) => tracing::warn!(operation = %pause.request.operation_id, "lost by the books"),
+                Err(Ended::With(termination)) => return Err(termination),
+                Ok(status) => return Ok(status),
+            }
         }
-        if status.state == PauseState::Withdrawing {
-            status = pause.withdraw(ctx).await?;
-            show(ctx, &status);
-        }
-        Ok(status)
+        pause.run(ctx).await.map_err(|ended| match ended {
+            Ended::Lost => typed("NotFound", "the books lose the operation again and again".into()),
+            Ended::With(termination) => termination,
+        })
     }
 
     /// How the operation stands, step by step.
@@ -76,12 +75,48 @@ impl PauseAndWithdraw {
     }
 }
 
+/// Why the operation has no result.
+enum Ended {
+    /// The books were restored to a moment before what has happened: taken up anew, it goes on.
+    Lost,
+    /// For good, or until somebody starts it again.
+    With(WorkflowTermination),
+}
+
+impl From<StepFailure> for Ended {
+    fn from(failure: StepFailure) -> Self {
+        match failure {
+            StepFailure::Refused(refusal) if refusal.kind.may_be_lost_books() => Self::Lost,
+            failure => Self::With(failure.into()),
+        }
+    }
+}
+
 struct Pause {
     holder: String,
     request: PauseRequest,
 }
 
 impl Pause {
+    /// From wherever the books say that the operation is, to its end.
+    async fn run(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, Ended> {
+        // What is not there at all is no operation that was lost.
+        let mut status = self.open(ctx).await.map_err(|failure| Ended::With(failure.into()))?;
+        show(ctx, &status);
+        if status.state == PauseState::Draining {
+            status = match self.stop_and_drain(ctx, &status.venue).await {
+                Ok(status) => status,
+                Err(failure) => return Err(self.block(ctx, failure).await),
+            };
+            show(ctx, &status);
+        }
+        if status.state == PauseState::Withdrawing {
+            status = self.withdraw(ctx).await?;
+            show(ctx, &status);
+        }
+        Ok(status)
+    }
+
     fn in_words(&self) -> String {
         let request = &self.request;
         format!(
@@ -136,7 +171,7 @@ impl Pause {
     }
 
     /// Records that the drain did not come to its end, and ends the workflow so. Started again, it goes on.
-    async fn block(&self, ctx: &WorkflowContext<PauseAndWithdraw>, failure: StepFailure) -> WorkflowTermination {
+    async fn block(&self, ctx: &WorkflowContext<PauseAndWithdraw>, failure: StepFailure) -> Ended {
         let why = match &failure {
             StepFailure::Cancelled => "cancelled before the strategy was drained".to_owned(),
             StepFailure::Expired(open) => format!("not drained in time: {open}"),
@@ -146,13 +181,13 @@ impl Pause {
             Ok(status) => show(ctx, &status),
             Err(failure) => return failure.into(),
         }
-        match failure {
+        Ended::With(match failure {
             StepFailure::Expired(_) => typed("NotDrained", why),
             other => other.into(),
-        }
+        })
     }
 
-    async fn withdraw(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, WorkflowTermination> {
+    async fn withdraw(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, Ended> {
         let id = format!("withdrawal/{}", self.request.operation_id);
         let step = begin(ctx, "withdraw", "the withdrawal's own");
         let input = || RawInput::of(self.request.withdrawal());
@@ -170,7 +205,7 @@ impl Pause {
         match ended {
             Err(StepFailure::Cancelled) => {
                 show(ctx, &status);
-                Err(WorkflowTermination::cancelled())
+                Err(Ended::With(WorkflowTermination::cancelled()))
             }
             _ => Ok(status),
         }

@@ -1,4 +1,4 @@
-use backstop_domain::{FundRequest, FundingStatus};
+use backstop_domain::{FundRequest, FundingStatus, Refusal, RefusalKind};
 use serde_json::{Value, json};
 
 use super::{Books, BooksError};
@@ -27,10 +27,17 @@ impl Books {
     /// Reads an order as it is.
     ///
     /// # Errors
-    /// When the books can't be reached, or know of no such order.
+    /// `NotFound` when there is none; or when the books can't be reached.
     pub async fn funding_status(&self, order_id: &str) -> Result<FundingStatus, BooksError> {
         let query = sqlx::query_scalar("SELECT funding_status($1)");
-        read(query.bind(order_id).fetch_one(self.pool()).await?)
+        match query.bind(order_id).fetch_one(self.pool()).await? {
+            Some(status) => read(status),
+            None => Err(BooksError::Refused(Box::new(Refusal {
+                kind: RefusalKind::NotFound,
+                message: format!("there is no order {order_id}"),
+                detail: json!({"subject": order_id}),
+            }))),
+        }
     }
 
     /// Ends the waiting: what was reserved goes back. An order that is funded stays so.

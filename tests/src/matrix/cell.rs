@@ -126,6 +126,10 @@ impl Run {
             // So long that what is sent after Postgres is back still pays.
             world.receive_window_ms = 8_000;
         }
+        if own.postgres || own.temporal {
+            // What has lost its workflow, or its books, is found by the watch.
+            world.settings.push(("BACKSTOP_WATCH_EVERY_MS", "300"));
+        }
         world.exchange.set(json!({"dedupe": dice.pick(&["none", "dedupe", "duplicate_error"])})).await;
         world.start_worker().await;
         let order = operation.prepare(&world).await;

@@ -25,14 +25,18 @@ const PAYOUTS: &str =
     "SELECT payout_id AS id, state, asset, amount::text, network_fee::text, venue_reference, in_transit::text
       FROM payouts";
 
-/// What each asset's users put in, less what they have and what is under way.
+/// What each asset's users put in, less what they have, what is under way, and what they gave for other assets.
 const GONE: &str = "
-    SELECT a.asset, (coalesce(d.amount, 0) - sum(a.available + a.locked) - coalesce(p.amount, 0))::text
+    SELECT a.asset, (coalesce(d.amount, 0) - sum(a.available + a.locked) - coalesce(p.amount, 0)
+                     - coalesce(f.amount, 0))::text
       FROM accounts AS a
       LEFT JOIN (SELECT d.content ->> 'asset_id' AS asset, sum(d.amount) AS amount FROM deposits AS d GROUP BY 1) AS d
            ON d.asset = a.asset
+      LEFT JOIN (SELECT x.asset, sum(e.d_counter) AS amount
+                   FROM entries AS e JOIN accounts AS x ON x.id = e.account WHERE e.key LIKE 'fill/%' GROUP BY 1) AS f
+           ON f.asset = a.asset
       LEFT JOIN (SELECT asset, sum(in_transit) AS amount FROM payouts GROUP BY asset) AS p ON p.asset = a.asset
-     GROUP BY a.asset, d.amount, p.amount";
+     GROUP BY a.asset, d.amount, p.amount, f.amount";
 
 /// The states in which nobody knows yet whether it was paid.
 const OPEN: [&str; 3] = ["opened", "attempted", "needs_operator"];
@@ -51,6 +55,7 @@ struct Picture {
     before: Vec<Withdrawal>,
     after: Vec<Withdrawal>,
     balances: BTreeMap<String, Decimal>,
+    moved: BTreeMap<String, Decimal>,
 }
 
 impl Picture {
@@ -60,7 +65,8 @@ impl Picture {
         let gone = sqlx::query_as(GONE).fetch_all(&mut *books).await.unwrap();
         let payouts = sqlx::query_as(PAYOUTS).fetch_all(&mut *books).await.unwrap();
         let (after, balances) = (world.exchange.all_withdrawals().await, world.exchange.balances().await);
-        Self { unsound, payouts, gone, before, after, balances }
+        let moved = world.exchange.moved().await;
+        Self { unsound, payouts, gone, before, after, balances, moved }
     }
 
     fn paying(&self, payout_id: &str) -> Vec<&Withdrawal> {
@@ -113,8 +119,10 @@ impl Picture {
         for (coin, initial) in world.exchange.initial_balances() {
             let paid: Decimal =
                 self.after.iter().filter(|paid| paid.pays() && paid.coin == *coin).map(|paid| paid.amount).sum();
-            if initial - self.balances[coin] != paid {
-                wrong.push(format!("the exchange had {initial} {coin}, has {}, paid {paid}", self.balances[coin]));
+            let moved = self.moved.get(coin).copied().unwrap_or_default();
+            if initial + moved - self.balances[coin] != paid {
+                let has = self.balances[coin];
+                wrong.push(format!("the exchange had {initial} {coin}, moved {moved}, has {has}, paid {paid}"));
             }
         }
         for (asset, gone) in &self.gone {

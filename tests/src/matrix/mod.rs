@@ -13,25 +13,31 @@ mod checker;
 mod dice;
 mod faults;
 mod flow;
+mod funding;
 mod golden;
 mod operation;
+mod pause;
 mod refund;
 mod report;
+mod withdraw;
 
 use std::{sync::Arc, time::Instant};
 
 pub use cell::Cell;
 use dice::Dice;
 pub use faults::Fault;
+pub use funding::FundOrder;
 use futures::{StreamExt, stream};
 pub use golden::{Golden, Variant};
 pub use operation::{Disturbed, Operation, Order};
+pub use pause::PauseAndWithdraw;
 pub use refund::Refund;
 pub use report::{Outcome, table};
+pub use withdraw::Withdraw;
 
 /// Every saga in the matrix.
 pub fn operations() -> Vec<Arc<dyn Operation>> {
-    vec![Arc::new(Refund)]
+    vec![Arc::new(Refund), Arc::new(Withdraw), Arc::new(PauseAndWithdraw), Arc::new(FundOrder)]
 }
 
 /// Every cell of a saga, as its golden runs tell.

@@ -1,0 +1,46 @@
+//! Order funding in the matrix.
+
+use futures::{FutureExt, future::BoxFuture};
+use serde_json::{Value, json};
+
+use super::operation::{Disturbed, Operation, Order};
+use crate::World;
+
+/// An order whose payments are in, one of them too much; and something that it does not need. Two refunds belong to it.
+#[derive(Debug)]
+pub struct FundOrder;
+
+impl Operation for FundOrder {
+    fn name(&self) -> &'static str {
+        "order-funding"
+    }
+
+    fn workflow(&self) -> &'static str {
+        "FundOrder"
+    }
+
+    fn prepare<'a>(&'a self, world: &'a World) -> BoxFuture<'a, Order> {
+        async move {
+            let input = world.funding().await;
+            let tag = input["order_id"].as_str().unwrap();
+            for (asset, amount) in [("BTC", "0.2"), ("BTC", "0.4"), ("USDT", "1000"), ("ETH", "3")] {
+                world.exchange.deposit(tag, asset, amount).await;
+            }
+            Order { id: format!("funding/{tag}"), input }
+        }
+        .boxed()
+    }
+
+    fn signals(&self, _order: &Order) -> Vec<(&'static str, Value)> {
+        vec![("payment_received", json!({}))]
+    }
+
+    fn ends(&self, disturbed: Disturbed) -> &'static [&'static str] {
+        match disturbed {
+            // What the exchange refuses to send back stays with the user.
+            Disturbed::Not | Disturbed::Refused => &["funded"],
+            Disturbed::Cancelled => &["cancelled", "funded"],
+            Disturbed::Second => &["funded", "Held"],
+        }
+    }
+}
