@@ -243,10 +243,14 @@ impl Run {
         self.end_faults().await;
         let id = self.order.id.clone();
         let Some(end) = self.ended(&id, true).await else { return std::mem::take(&mut self.wrong) };
-        self.is_quiet().await;
-        let question = flow::waiting_for(&self.world, &id).await;
-        let deviations = checker::final_state_of_restored_books(&self.world, question.as_deref()).await;
-        if !deviations.is_empty() {
+        // What its workflow can't know any more, because it is over, the watch finds and sets right, or tells.
+        let mut deviations = Vec::new();
+        let told = async || {
+            let question = flow::waiting_for(&self.world, &id).await;
+            deviations = checker::final_state_of_restored_books(&self.world, question.as_deref()).await;
+            deviations.is_empty()
+        };
+        if !wait_until(CONVERGES_WITHIN, told).await {
             self.wrong.push(format!("it ended {end}"));
         }
         self.wrong.extend(deviations);
