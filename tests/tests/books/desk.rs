@@ -206,6 +206,16 @@ impl Desk {
             'attempts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY payout_id, attempt) FROM payout_attempts AS t),
             'deposits', (SELECT jsonb_agg(to_jsonb(t) ORDER BY deposit_id) FROM deposits AS t),
             'reservations', (SELECT jsonb_agg(to_jsonb(t) ORDER BY reservation_id) FROM reservations AS t),
+            'destinations', (SELECT jsonb_agg(to_jsonb(t) ORDER BY t::text) FROM destinations AS t),
+            'fundings', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id) FROM fundings AS t),
+            'needs', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id, asset) FROM funding_needs AS t),
+            'parts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY reservation_id) FROM funding_parts AS t),
+            'routes', (SELECT jsonb_agg(to_jsonb(t) ORDER BY venue, tag) FROM deposit_routes AS t),
+            'strategies', (SELECT jsonb_agg(to_jsonb(t) ORDER BY strategy_key) FROM strategies AS t),
+            'orders', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id) FROM orders AS t),
+            'fills', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id, trade_id) FROM fills AS t),
+            'pauses', (SELECT jsonb_agg(to_jsonb(t) ORDER BY operation_id) FROM pauses AS t),
+            'watermarks', (SELECT jsonb_agg(to_jsonb(t) ORDER BY name) FROM watermarks AS t),
             'adjustments', (SELECT jsonb_agg(to_jsonb(t) ORDER BY adjustment_id) FROM adjustments AS t))";
         sqlx::query_scalar(sql).fetch_one(&mut self.owner).await.unwrap()
     }
