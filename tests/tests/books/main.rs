@@ -17,3 +17,4 @@ mod opening;
 mod outbox;
 mod reservations;
 mod rights;
+mod stock;
