@@ -156,6 +156,26 @@ impl Desk {
         now
     }
 
+    /// Waits until so many connections to this database wait for a lock.
+    pub(crate) async fn until_waiting(&mut self, connections: i64) {
+        let mut observer = self.database.owner().await;
+        let waiting = wait_until(DEADLINE, async || {
+            let sql = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut observer).await.unwrap() >= connections
+        });
+        assert!(waiting.await, "nobody waits");
+    }
+
+    /// Waits until the books' clock is past this time.
+    pub(crate) async fn until_ms(&mut self, ms: i64) {
+        let past = wait_until(DEADLINE, async || {
+            let sql = "SELECT extract(epoch FROM clock_timestamp()) * 1000 > $1";
+            sqlx::query_scalar(sql).bind(ms).fetch_one(&mut self.owner).await.unwrap()
+        });
+        assert!(past.await, "the books' clock stands still");
+    }
+
     /// What a user has: available and locked BTC.
     pub(crate) async fn balance(&mut self, owner: &str) -> (String, String) {
         let sql = "SELECT trim_scale(available)::text, trim_scale(locked)::text FROM accounts

@@ -6,7 +6,6 @@ mod adjustments;
 mod attempting;
 mod checker;
 mod contention;
-
 mod deposits;
 mod desk;
 mod ending;
@@ -14,7 +13,10 @@ mod freezing;
 mod histories;
 mod machines;
 mod opening;
+mod orders;
 mod outbox;
+mod pauses;
 mod reservations;
 mod rights;
 mod stock;
+mod withdrawals;
