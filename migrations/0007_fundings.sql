@@ -89,7 +89,7 @@ DECLARE
     v_state text := next_state('part', x.reservation_id, coalesce(x.state, 'absent'), v_event);
 BEGIN
     -- It becomes the reason of a refund, which has to be short and plain.
-    p_reason := left(regexp_replace(p_reason, '[^ -~]+', '?', 'g'), 120);
+    p_reason := trim(left(regexp_replace(p_reason, '[^ -~]+', '?', 'g'), 120));
     INSERT INTO funding_parts (venue, deposit_id, part, order_id, asset, amount, reservation_id, state, reason)
     VALUES (x.venue, x.deposit_id, x.part, x.order_id, x.asset, x.amount, x.reservation_id, v_state, p_reason)
     ON CONFLICT (venue, deposit_id, part)

@@ -1,11 +1,8 @@
 //! What the tests of withdrawals, fundings, orders and pauses share: requests, and the world they are made in.
 
-use std::time::Duration;
-
 use backstop_activities::books::{BooksError, PlacedOrder};
 use backstop_domain::{
     Decision, FundRequest, PauseRequest, PayoutId, RefundRequest,
-    machine::AttemptEvent,
     payout::{PayoutKind, PayoutOrder},
 };
 use serde_json::{Value, json};
@@ -145,13 +142,5 @@ impl Desk {
     pub(crate) async fn order_state(&mut self, order_id: &str) -> String {
         let sql = "SELECT state FROM orders WHERE order_id = $1";
         sqlx::query_scalar(sql).bind(order_id).fetch_one(&mut self.owner).await.unwrap()
-    }
-
-    /// Opens a withdrawal of alice's and gives leave to send it; nothing is live.
-    pub(crate) async fn claimed_and_unsent(&self, order: &PayoutOrder, visibility: Duration) {
-        self.books.withdrawal_request(order).await.unwrap();
-        self.books.withdrawal_claim(&order.as_ref()).await.unwrap();
-        self.books.payout_attempt(&order.as_ref(), SHORT, visibility).await.unwrap();
-        self.outcome(order, 1, AttemptEvent::NotSend).await;
     }
 }
