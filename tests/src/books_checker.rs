@@ -212,7 +212,7 @@ const DEVIATIONS: &[&str] = &[
        LEFT JOIN reservations AS r USING (reservation_id)
        LEFT JOIN payouts AS p ON p.payout_id = 'refund/' || x.reservation_id
       WHERE x.state = 'reserved' AND (f.state = 'expired' OR r.state IS DISTINCT FROM 'open')
-         OR x.state = 'refunding' AND (r.state = 'open') = (p.opened_at IS NOT NULL)
+         OR x.state = 'refunding' AND (coalesce(r.state, '') = 'open') = (p.opened_at IS NOT NULL)
          OR x.state = 'refunding' AND p.state = 'abandoned'
          OR x.state = 'kept' AND r.state = 'open'",
     // A strategy that is being withdrawn from does not trade, and only one operation withdraws.

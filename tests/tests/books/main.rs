@@ -21,4 +21,5 @@ mod recovery;
 mod reservations;
 mod rights;
 mod stock;
+mod tampering;
 mod withdrawals;
