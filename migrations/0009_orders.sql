@@ -89,20 +89,6 @@ BEGIN
     RETURN o;
 END $$;
 
--- Refuses unless the strategy runs, and keeps it from being stopped until this commit.
-CREATE FUNCTION share_running_strategy(p_key text) RETURNS strategies
-LANGUAGE plpgsql AS $$
-DECLARE
-    s strategies;
-BEGIN
-    SELECT * INTO s FROM strategies WHERE strategy_key = p_key FOR SHARE;
-    IF s.status IS DISTINCT FROM 'running' THEN
-        PERFORM refuse('BS009', format('strategy %s is %s', p_key, coalesce(s.status, 'unknown')),
-                       jsonb_build_object('subject', p_key, 'state', coalesce(s.status, 'absent'), 'event', 'trade'));
-    END IF;
-    RETURN s;
-END $$;
-
 -- What an order sets aside: the base it sells, or the quote it may pay, rounded up to what the quote can be divided into.
 CREATE FUNCTION order_needs(s strategies, p_side text, p_price numeric, p_quantity numeric) RETURNS numeric
 LANGUAGE sql STABLE AS $$
@@ -399,23 +385,6 @@ BEGIN
     PERFORM reservation_give_back(o.reservation_id);
     RETURN true;
 END $$;
-
--- What keeps a strategy from being drained, in words; nothing, when it is stopped and all its money is free.
-CREATE FUNCTION strategy_open_ends(p_key text) RETURNS text[]
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
-    SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
-        SELECT format('the strategy is %s', status) AS open_end FROM strategies
-         WHERE strategy_key = p_key AND status <> 'stopped'
-        UNION ALL
-        SELECT format('order %s (%s %s %s at %s) is %s, %s filled', o.order_id, o.side, trim_scale(o.quantity), o.base,
-                      trim_scale(o.price), o.state,
-                      (SELECT trim_scale(coalesce(sum(f.base), 0)) FROM fills AS f WHERE f.order_id = o.order_id))
-          FROM orders AS o WHERE o.strategy_key = p_key AND o.state IN ('opened', 'attempted', 'placed')
-        UNION ALL
-        SELECT format('reservation %s holds %s %s', r.reservation_id, trim_scale(r.remaining), a.asset)
-          FROM reservations AS r JOIN accounts AS a ON a.id = r.account
-         WHERE r.strategy_key = p_key AND r.state = 'open') AS ends;
-$$;
 
 CREATE TRIGGER orders_stay BEFORE DELETE ON orders FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 CREATE TRIGGER fills_stay BEFORE UPDATE OR DELETE ON fills FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

@@ -106,6 +106,23 @@ BEGIN
     RETURN pause_status(p);
 END $$;
 
+-- What keeps a strategy from being drained, in words; nothing, when it is stopped and all its money is free.
+CREATE FUNCTION strategy_open_ends(p_key text) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+    SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
+        SELECT format('the strategy is %s', status) AS open_end FROM strategies
+         WHERE strategy_key = p_key AND status <> 'stopped'
+        UNION ALL
+        SELECT format('order %s (%s %s %s at %s) is %s, %s filled', o.order_id, o.side, trim_scale(o.quantity), o.base,
+                      trim_scale(o.price), o.state,
+                      (SELECT trim_scale(coalesce(sum(f.base), 0)) FROM fills AS f WHERE f.order_id = o.order_id))
+          FROM orders AS o WHERE o.strategy_key = p_key AND o.state IN ('opened', 'attempted', 'placed')
+        UNION ALL
+        SELECT format('reservation %s holds %s %s', r.reservation_id, trim_scale(r.remaining), a.asset)
+          FROM reservations AS r JOIN accounts AS a ON a.id = r.account
+         WHERE r.strategy_key = p_key AND r.state = 'open') AS ends;
+$$;
+
 -- drain: the strategy is stopped and all its money is free. Refused, with what is still open, while that is not so.
 CREATE FUNCTION pause_drained(p_operation_id text, p_holder text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$

@@ -13,10 +13,12 @@ impl Books {
     /// # Errors
     /// Refused when the input can't work, or the id or the tag is taken or held.
     pub async fn funding_open(&self, request: &FundRequest, holder: &str) -> Result<FundingStatus, BooksError> {
-        let needs = request.needs.iter().map(|need| json!({"field": need.field, "asset": need.asset, "amount": need.amount}));
+        let needs =
+            request.needs.iter().map(|need| json!({"field": need.field, "asset": need.asset, "amount": need.amount}));
         let query = sqlx::query_scalar("SELECT funding_open($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
         let query = query.bind(request.order_id.as_str()).bind(holder).bind(request.content()).bind(&request.input);
-        let query = query.bind(request.user_id.as_str()).bind(request.venue.as_str()).bind(request.deposit_tag.as_str());
+        let query =
+            query.bind(request.user_id.as_str()).bind(request.venue.as_str()).bind(request.deposit_tag.as_str());
         let query = query.bind(needs.collect::<Value>()).bind(json!(request.refund_destination));
         let seconds = i32::try_from(request.payment_timeout.as_secs()).unwrap_or(i32::MAX);
         read(query.bind(seconds).fetch_one(self.pool()).await?)
@@ -42,7 +44,12 @@ impl Books {
     ///
     /// # Errors
     /// Refused when another workflow holds it, or there is no such order.
-    pub async fn funding_expire(&self, order_id: &str, holder: &str, reason: &str) -> Result<FundingStatus, BooksError> {
+    pub async fn funding_expire(
+        &self,
+        order_id: &str,
+        holder: &str,
+        reason: &str,
+    ) -> Result<FundingStatus, BooksError> {
         let query = sqlx::query_scalar("SELECT funding_expire($1, $2, $3)");
         read(query.bind(order_id).bind(holder).bind(reason).fetch_one(self.pool()).await?)
     }

@@ -3,10 +3,7 @@ use backstop_domain::{
     payout::{PayoutOrder, PayoutRef},
 };
 
-use super::{
-    Books, BooksError, PayoutStanding,
-    payouts::bind_order,
-};
+use super::{Books, BooksError, PayoutStanding, payouts::bind_order};
 
 impl Books {
     /// Writes a withdrawal down, nothing debited yet: it waits for an approval, or is queued.

@@ -27,7 +27,10 @@ async fn an_order_is_funded_by_exactly_what_it_needs_and_not_before() {
     assert_eq!(state(&desk).await, FundingState::Awaiting);
     assert!(desk.observe("d-2", "20000", "USDT", "o-1").await);
     assert_eq!(state(&desk).await, FundingState::Funded);
-    assert_eq!((desk.has("carol", "BTC").await, desk.has("carol", "USDT").await), ("0 + 0.5".into(), "0 + 20000".into()));
+    assert_eq!(
+        (desk.has("carol", "BTC").await, desk.has("carol", "USDT").await),
+        ("0 + 0.5".into(), "0 + 20000".into())
+    );
     assert!(desk.announced().await.contains(&"funding/o-1 order.funded".to_owned()));
     // Funded, it can't expire any more.
     let expired = desk.books.funding_expire("o-1", HOLDER, "too late").await.unwrap();
@@ -115,10 +118,7 @@ async fn a_refund_pays_from_what_its_deposit_has_set_aside_and_only_with_exactly
     elsewhere.destination.address = id("1BoatSLRHtKNngkdXEeobR76b53LETtpyT");
     assert_refused(desk.books.payout_open(&elsewhere).await, conflict, "field", "destination.address");
     // Another payout of hers does not get at it.
-    let other = PayoutOrder {
-        user_id: refund.user_id.clone(),
-        ..order("other", "0.1")
-    };
+    let other = PayoutOrder { user_id: refund.user_id.clone(), ..order("other", "0.1") };
     assert_refused(desk.books.payout_open(&other).await, RefusalKind::InsufficientFunds, "available", "0");
     assert_eq!(desk.everything().await, before);
     assert!(desk.books.payout_open(&refund).await.unwrap().applied);

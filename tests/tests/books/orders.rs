@@ -16,7 +16,10 @@ async fn an_order_sets_aside_what_it_may_take_and_no_more_than_there_is() {
     assert!(desk.books.order_open(&sell("o-1")).await.unwrap());
     assert!(!desk.books.order_open(&sell("o-1")).await.unwrap());
     assert!(desk.books.order_open(&buy("o-2")).await.unwrap());
-    assert_eq!((desk.has("alice", "BTC").await, desk.has("alice", "USDT").await), ("1.9 + 0.1".into(), "7000 + 3000".into()));
+    assert_eq!(
+        (desk.has("alice", "BTC").await, desk.has("alice", "USDT").await),
+        ("1.9 + 0.1".into(), "7000 + 3000".into())
+    );
     let before = desk.everything().await;
     let large = PlacedOrder { quantity: "2", ..sell("o-3") };
     assert_refused(desk.books.order_open(&large).await, RefusalKind::InsufficientFunds, "available", "1.9");
@@ -74,7 +77,10 @@ async fn a_fill_is_booked_once_for_its_order_and_another_record_of_it_is_seen() 
         assert!(desk.fill(order, "7", ("0.1", "3000"), ("3", "USDT")).await);
         assert!(!desk.fill(order, "7", ("0.1", "3000"), ("3", "USDT")).await);
     }
-    assert_eq!((desk.has("alice", "BTC").await, desk.has("alice", "USDT").await), ("1.8 + 0".into(), "15994 + 0".into()));
+    assert_eq!(
+        (desk.has("alice", "BTC").await, desk.has("alice", "USDT").await),
+        ("1.8 + 0".into(), "15994 + 0".into())
+    );
     assert!(!desk.fill("o-1", "7", ("0.1", "3001"), ("3", "USDT")).await);
     assert_eq!(desk.findings().await, ["fill_differs fill/o-1/7"]);
     desk.assert_sound().await;
@@ -87,7 +93,10 @@ async fn what_is_executed_beyond_the_reservation_leaves_its_proceeds_in_suspense
     assert!(desk.fill("o-1", "1", ("0.08", "2400"), NO_FEE).await);
     // 0.02 were left: half of what this fill gave is nobody's, and so is half of what came in.
     assert!(desk.fill("o-1", "2", ("0.04", "1200"), ("1", "USDT")).await);
-    assert_eq!((desk.has("alice", "BTC").await, desk.has("alice", "USDT").await), ("1.9 + 0".into(), "12999 + 0".into()));
+    assert_eq!(
+        (desk.has("alice", "BTC").await, desk.has("alice", "USDT").await),
+        ("1.9 + 0".into(), "12999 + 0".into())
+    );
     assert_eq!(desk.has("~suspense", "USDT").await, "600 + 0");
     assert_eq!(desk.findings().await, ["fill_beyond_reservation order/o-1"]);
     assert!(desk.books.order_end("o-1", "0.12", "Filled").await.unwrap());

@@ -192,8 +192,15 @@ async fn what_is_not_over_is_listed_with_its_workflow_and_what_that_was_started_
     let unfinished = desk.books.unfinished(Duration::from_millis(1), "").await.unwrap();
     let listed: Vec<_> = unfinished.iter().map(|row| format!("{} {}", row.workflow, row.holder)).collect();
     let mut expected = [
-        "FundOrder f-refunding", "FundOrder f-waiting", "PauseAndWithdraw p-draining", "Refund r-asks",
-        "Refund r-of-funding", "Refund r-open", "Refund r-sent", "Withdraw w-queued", "Withdraw w-waiting",
+        "FundOrder f-refunding",
+        "FundOrder f-waiting",
+        "PauseAndWithdraw p-draining",
+        "Refund r-asks",
+        "Refund r-of-funding",
+        "Refund r-open",
+        "Refund r-sent",
+        "Withdraw w-queued",
+        "Withdraw w-waiting",
     ];
     expected.sort_by_key(|line| line.split_once(' ').unwrap().1);
     assert_eq!(listed, expected);

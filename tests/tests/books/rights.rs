@@ -182,7 +182,8 @@ async fn tables_and_functions_of_the_callers_own_are_not_taken_for_the_books() {
         SET search_path = pg_temp, backstop";
     assert_eq!(fails_with(&mut worker, trap.into()).await, "");
     let big = order("r", "1000");
-    let sql = "SELECT backstop.payout_open($1, 'refund', 'w', $2, '{}', 'c', 'alice', NULL, 'BTC', 1000, 'BTC', $3, NULL)";
+    let sql =
+        "SELECT backstop.payout_open($1, 'refund', 'w', $2, '{}', 'c', 'alice', NULL, 'BTC', 1000, 'BTC', $3, NULL)";
     let query = sqlx::query(sql).bind(big.payout_id.as_str()).bind(big.content()).bind(crate::desk::ADDRESS);
     let error = query.execute(&mut worker).await.unwrap_err();
     let code = error.as_database_error().unwrap().code().unwrap().into_owned();

@@ -88,7 +88,10 @@ async fn a_funding_that_was_changed_is_seen() {
         ("UPDATE funding_parts SET amount = 0.2 WHERE deposit_id = 'd-1' AND part = 'refund'", "was decided on for"),
         ("UPDATE funding_parts SET state = 'kept' WHERE deposit_id = 'd-1' AND part = 'refund'", "is kept"),
         ("UPDATE funding_parts SET state = 'refunding' WHERE deposit_id = 'd-2'", "is refunding"),
-        ("UPDATE funding_parts SET state = 'reserved' WHERE deposit_id = 'd-3'", "an order that is expired is reserved"),
+        (
+            "UPDATE funding_parts SET state = 'reserved' WHERE deposit_id = 'd-3'",
+            "an order that is expired is reserved",
+        ),
         ("UPDATE funding_needs SET reserved = 0 WHERE order_id = 'o-1'", "order o-1 is awaiting with 0"),
         ("UPDATE fundings SET state = 'funded' WHERE order_id = 'o-1'", "order o-1 is funded with"),
         ("UPDATE fundings SET owner = 'bob' WHERE order_id = 'o-1'", "somebody else"),

@@ -185,21 +185,16 @@ async fn of_an_approval_and_an_expiry_at_the_same_moment_one_wins_and_both_are_t
         let order = waiting(&desk, &format!("w-{round}")).await;
         let payout = order.as_ref();
         let word = decision("ann");
-        let (decided, expired) = tokio::join!(
-            processes[0].withdrawal_decide(&payout, true, &word),
-            processes[1].withdrawal_expire(&payout)
-        );
+        let (decided, expired) =
+            tokio::join!(processes[0].withdrawal_decide(&payout, true, &word), processes[1].withdrawal_expire(&payout));
         let (is, expired) = (desk.standing(&order).await.receipt.state, expired.unwrap());
         assert_eq!(expired.receipt.state, is, "who let it expire was told otherwise");
-        match decided {
-            Ok(decided) => {
-                assert_eq!((decided.applied, expired.applied, is), (true, false, PayoutState::Queued));
-                approvals += 1;
-            }
-            Err(_) => {
-                assert_eq!(refusal(decided).detail["state"], "expired");
-                assert_eq!((expired.applied, is), (true, PayoutState::Expired));
-            }
+        if let Ok(decided) = decided {
+            assert_eq!((decided.applied, expired.applied, is), (true, false, PayoutState::Queued));
+            approvals += 1;
+        } else {
+            assert_eq!(refusal(decided).detail["state"], "expired");
+            assert_eq!((expired.applied, is), (true, PayoutState::Expired));
         }
     }
     assert_eq!(desk.acts().await.len(), approvals);

@@ -110,13 +110,7 @@ pub(super) async fn make(books: &Books, call: Call, subject: &Subject) -> Result
 }
 
 /// The calls that are about no payout.
-async fn make_other(
-    books: &Books,
-    call: Call,
-    subject: &Subject,
-    name: &str,
-    user: &str,
-) -> Result<Claim, BooksError> {
+async fn make_other(books: &Books, call: Call, subject: &Subject, name: &str, user: &str) -> Result<Claim, BooksError> {
     let Subject { holder, amount, .. } = subject;
     let exact = amount.parse().unwrap();
     match call {

@@ -98,8 +98,14 @@ async fn judge(scripts: &[Vec<Step>]) {
     )
     .await;
     for user in USERS {
-        desk.books.deposit_credit("binance", &format!("demo-more-{user}"), Some(user), "BTC", "3".parse().unwrap()).await.unwrap();
-        desk.books.deposit_credit("binance", &format!("demo-usdt-{user}"), Some(user), "USDT", "50".parse().unwrap()).await.unwrap();
+        desk.books
+            .deposit_credit("binance", &format!("demo-more-{user}"), Some(user), "BTC", "3".parse().unwrap())
+            .await
+            .unwrap();
+        desk.books
+            .deposit_credit("binance", &format!("demo-usdt-{user}"), Some(user), "USDT", "50".parse().unwrap())
+            .await
+            .unwrap();
     }
     let claims = live(&desk.database, scripts).await;
     desk.assert_sound().await;

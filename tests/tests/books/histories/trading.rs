@@ -58,11 +58,8 @@ pub(super) async fn make_order(books: &Books, call: Call, subject: &Subject) -> 
             Ok(Claim::when(applied, format!("strategy/{strategy} strategy.stopped")))
         }
         Call::PauseOpen => {
-            let request = PauseRequest {
-                user_id: id(user),
-                amount: subject.amount.parse().unwrap(),
-                ..pause(name, &strategy)
-            };
+            let request =
+                PauseRequest { user_id: id(user), amount: subject.amount.parse().unwrap(), ..pause(name, &strategy) };
             books.pause_open(&request, holder).await?;
             Ok(Claim::default())
         }
@@ -84,8 +81,7 @@ async fn make_funding(books: &Books, call: Call, subject: &Subject) -> Result<Cl
     let (name, holder) = (subject.name.as_str(), subject.holder);
     match call {
         Call::Observe { needed } => {
-            let (asset, network, amount) =
-                if needed { ("BTC", "BTC", subject.amount) } else { ("USDT", "ETH", "20") };
+            let (asset, network, amount) = if needed { ("BTC", "BTC", subject.amount) } else { ("USDT", "ETH", "20") };
             let deposit = format!("seen-{name}-{asset}");
             let new = books.deposit_observe("binance", &deposit, asset, network, amount, Some(name)).await?;
             Ok(Claim::when(new, format!("deposit/binance/{deposit} deposit")))

@@ -26,7 +26,6 @@ async fn fire(desk: &Desk, order_id: &str, event: FundingEvent) -> Option<Refusa
     refused.map(|error| refusal::<()>(Err(error)).kind)
 }
 
-
 #[tokio::test]
 async fn an_order_that_waits_does_on_every_event_in_every_state_what_its_table_says() {
     use FundingEvent as E;
