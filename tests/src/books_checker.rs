@@ -189,7 +189,10 @@ const DEVIATIONS: &[&str] = &[
        FROM deposits AS d JOIN deposit_routes AS t ON t.venue = d.venue AND t.tag = d.tag AND t.order_id IS NOT NULL
        JOIN accounts AS a ON a.id = coalesce(d.claimed_by, d.account)
       WHERE a.owner = t.owner AND d.suspended_for IS DISTINCT FROM 'deposit_below_minimum'
-        AND NOT EXISTS (SELECT FROM funding_parts AS x WHERE (x.venue, x.deposit_id) = (d.venue, d.deposit_id))",
+        AND NOT EXISTS (SELECT FROM funding_parts AS x WHERE (x.venue, x.deposit_id) = (d.venue, d.deposit_id))
+        AND NOT EXISTS (SELECT FROM operator_acts AS i
+                         WHERE i.act = 'assign deposit'
+                           AND i.subject = format('%s/%s to %s', d.venue, d.deposit_id, a.owner))",
     "SELECT format('part %s of order %s stands on the account of somebody else', x.reservation_id, x.order_id)
        FROM funding_parts AS x JOIN fundings AS f USING (order_id)
        JOIN deposits AS d ON (d.venue, d.deposit_id) = (x.venue, x.deposit_id)

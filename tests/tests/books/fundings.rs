@@ -194,6 +194,17 @@ async fn what_came_in_before_its_order_is_taken_up_when_the_order_opens() {
     desk.assert_sound().await;
 }
 
+#[tokio::test]
+async fn what_an_operator_has_given_to_a_user_pays_for_no_order_that_opens_later() {
+    let mut desk = Desk::open().await;
+    desk.observe("d-1", "0.5", "BTC", "o-1").await;
+    assert!(desk.assign("d-1", "carol").await.unwrap());
+    let status = desk.books.funding_open(&fund("o-1"), HOLDER).await.unwrap();
+    assert_eq!(status.in_words(), "0 of 0.5 BTC, 0 of 20000 USDT");
+    assert_eq!(desk.has("carol", "BTC").await, "0.5 + 0");
+    desk.assert_sound().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_that_take_up_the_same_assets_from_suspense_do_not_wait_in_a_circle() {
     let mut desk = Desk::open().await;
