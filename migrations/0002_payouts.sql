@@ -70,7 +70,7 @@ CREATE TABLE payouts (
     CHECK (account IS NOT NULL AND venue IS NOT NULL OR state = 'abandoned'),
     CHECK ((kind = 'withdrawal') = (requested_by IS NOT NULL)),
     -- Four eyes: nobody decides on what they have asked for.
-    CHECK (decided_by <> requested_by),
+    CHECK (lower(trim(decided_by)) <> lower(trim(requested_by))),
     CHECK ((decided_by IS NULL) = (decided_at IS NULL)),
     CHECK (decided_by IS NOT NULL OR state <> 'rejected'),
     CHECK ((state = 'settled') = (network_fee IS NOT NULL))
@@ -207,6 +207,9 @@ BEGIN
     IF p.payout_id IS NOT NULL THEN
         RETURN reopen_payout(p, p_holder, p_content);
     END IF;
+    IF p_kind <> 'refund' THEN
+        PERFORM refuse_input('kind', 'refund: a withdrawal is requested first');
+    END IF;
     PERFORM refuse_bad_amount(p_asset, p_amount);
     v_venue := refuse_bad_destination(p_asset, p_network, p_address, p_tag);
     -- Made where there is none: the refusal that follows unmakes it, unless somebody's deposit comes first.
@@ -263,13 +266,13 @@ BEGIN
         PERFORM refuse('BS007', format('%s is %s: it may have been sent', p.payout_id, p.state),
                        jsonb_build_object('subject', p.payout_id, 'state', p.state));
     END IF;
+    p.reason := p_reason;
+    -- Its rows before the account.
+    PERFORM keep_refused_refund(p);
     IF p.state = 'opened' THEN
         PERFORM post(p_payout_id || '/abandon', 1, 'payout_abandon', p.account, NULL, p.amount, 0, -p.amount);
     END IF;
-    p.reason := p_reason;
-    p := move_payout(p, 'abandon');
-    PERFORM keep_refused_refund(p);
-    RETURN receipt(p, true);
+    RETURN receipt(move_payout(p, 'abandon'), true);
 END $$;
 
 -- attempt: the one call before every send. Refused while an earlier attempt may still have an effect,
@@ -392,7 +395,7 @@ BEGIN
         END IF;
         RETURN receipt(p, false);
     END IF;
-    IF p.state IN ('returned', 'abandoned') THEN
+    IF p.state IN ('returned', 'abandoned', 'rejected', 'expired') THEN
         PERFORM find('payout_paid_after_return', p.payout_id, 'critical', jsonb_build_object(
             'state', p.state, 'venue_reference', p_venue_reference, 'amount', trim_scale(p.amount)::text));
         RETURN receipt(p, false);

@@ -19,9 +19,12 @@ CREATE TABLE deposits (
     tag        text,
     amount     numeric(38, 18) NOT NULL CHECK (amount > 0),
     state      text NOT NULL CHECK (state IN ('credited', 'suspended', 'claimed')),
+    -- Why it went to suspense: the kind of the finding that says so.
+    suspended_for text CHECK (suspended_for IN ('deposit_without_owner', 'deposit_below_minimum')),
     at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (venue, deposit_id),
-    CHECK ((state = 'claimed') = (claimed_by IS NOT NULL))
+    CHECK ((state = 'claimed') = (claimed_by IS NOT NULL)),
+    CHECK ((state = 'credited') = (suspended_for IS NULL))
 );
 CREATE INDEX deposits_suspended ON deposits (venue, tag) WHERE state = 'suspended';
 
@@ -50,9 +53,10 @@ BEGIN
             PERFORM refuse_input('asset_id', 'a known asset');
         END IF;
         v_account := account_of(coalesce(p_owner, '~suspense'), p_asset);
-        INSERT INTO deposits (venue, deposit_id, content, account, tag, amount, state)
+        INSERT INTO deposits (venue, deposit_id, content, account, tag, amount, state, suspended_for)
         VALUES (p_venue, p_deposit_id, v_content, v_account, p_tag, p_amount,
-                next_state('deposit', v_key, 'absent', CASE WHEN p_owner IS NULL THEN 'suspend' ELSE 'credit' END))
+                next_state('deposit', v_key, 'absent', CASE WHEN p_owner IS NULL THEN 'suspend' ELSE 'credit' END),
+                CASE WHEN p_owner IS NULL THEN p_reason END)
         ON CONFLICT DO NOTHING RETURNING * INTO d;
         IF d.deposit_id IS NOT NULL THEN
             PERFORM post(v_key, 1, 'deposit', v_account, 'world', p_amount, 0, 0);
@@ -90,11 +94,31 @@ BEGIN
     PERFORM post(v_key || '/claim', 2, 'deposit_claim', v_account, 'suspense', d.amount, 0, 0);
     PERFORM emit(v_key, 'deposit.claimed', d.content || jsonb_build_object('user_id', p_owner));
     UPDATE findings SET state = 'closed', last_seen = clock_timestamp()
-     WHERE subject = v_key AND kind = 'deposit_without_owner' AND state = 'open';
+     WHERE subject = v_key AND kind = d.suspended_for AND state = 'open';
+    RETURN true;
+END $$;
+
+-- An operator says whose a deposit in suspense is. It pays for no order any more: that is for the deposit's own tag to say.
+CREATE FUNCTION deposit_assign(p_venue text, p_deposit_id text, p_owner text, p_operator text, p_evidence text)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+BEGIN
+    IF p_owner = '' OR p_owner LIKE '~%' THEN
+        PERFORM refuse_input('user_id', 'a user');
+    END IF;
+    IF NOT EXISTS (SELECT FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id) THEN
+        PERFORM refuse('BS008', format('there is no deposit %s of %s', p_deposit_id, p_venue),
+                       jsonb_build_object('subject', format('deposit/%s/%s', p_venue, p_deposit_id)));
+    END IF;
+    IF NOT deposit_claim(p_venue, p_deposit_id, p_owner) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO operator_acts (act, subject, operator, evidence)
+    VALUES ('assign deposit', format('%s/%s to %s', p_venue, p_deposit_id, p_owner), p_operator, p_evidence);
     RETURN true;
 END $$;
 
 CREATE TRIGGER deposits_stay BEFORE DELETE ON deposits FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 CREATE TRIGGER deposits_facts_stay
-    BEFORE UPDATE OF venue, deposit_id, content, account, tag, amount, at ON deposits
+    BEFORE UPDATE OF venue, deposit_id, content, account, tag, amount, suspended_for, at ON deposits
     FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

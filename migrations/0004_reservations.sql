@@ -46,7 +46,16 @@ BEGIN
     RETURN ROW(false, r.reservation_id, r.state, trim_scale(r.remaining)::text)::reservation_receipt;
 END $$;
 
--- put: user available -> locked, without asking whether the account may spend: for what a fact has just brought in.
+-- Reservations of deposits and orders come and go with them, and by no other call.
+CREATE FUNCTION refuse_reservation_of_another(p_id text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_id ~ '^(deposit|order)/' THEN
+        PERFORM refuse_input('reservation_id', 'an id that does not begin with deposit/ or order/');
+    END IF;
+END $$;
+
+-- put: user available -> locked. Where it does not ask, it refuses nothing: for what a fact has just brought in.
 CREATE FUNCTION reservation_put(
     p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric, p_strategy_key text DEFAULT NULL,
     p_asks boolean DEFAULT false
@@ -61,7 +70,9 @@ BEGIN
     IF r.reservation_id IS NOT NULL THEN
         RETURN reopen_reservation(r, p_holder, v_content);
     END IF;
-    PERFORM refuse_bad_amount(p_asset, p_amount);
+    IF p_asks THEN
+        PERFORM refuse_bad_amount(p_asset, p_amount);
+    END IF;
     -- Made where there is none: the refusal that follows unmakes it, unless somebody's deposit comes first.
     v_account := account_of(p_owner, p_asset);
     INSERT INTO reservations (reservation_id, holder, content, account, amount, remaining, strategy_key, state)
@@ -84,8 +95,29 @@ END $$;
 CREATE FUNCTION reservation_open(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
 RETURNS reservation_receipt
 LANGUAGE sql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+    SELECT refuse_reservation_of_another(p_id);
     SELECT reservation_put(p_id, p_holder, p_owner, p_asset, p_amount, NULL, true);
 $$;
+
+-- Gives back what remains of an open reservation: locked -> user available. Returns whether it was open.
+CREATE FUNCTION reservation_give_back(p_id text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    r reservations;
+BEGIN
+    SELECT * INTO STRICT r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;
+    IF r.state <> 'open' THEN
+        RETURN false;
+    END IF;
+    IF r.remaining > 0 THEN
+        PERFORM post('reservation/' || p_id || '/release', 1, 'reservation_release', r.account, NULL,
+                     r.remaining, -r.remaining, 0);
+    END IF;
+    UPDATE reservations SET released = r.remaining, remaining = 0, state = next_state('reservation', p_id, r.state, 'release')
+     WHERE reservation_id = p_id;
+    PERFORM emit('reservation/' || p_id, 'reservation.released', r.content);
+    RETURN true;
+END $$;
 
 -- release: what remains locked -> user available; a tombstone where nothing was opened.
 CREATE FUNCTION reservation_release(p_id text, p_holder text, p_owner text, p_asset text, p_amount numeric)
@@ -95,6 +127,7 @@ DECLARE
     v_content jsonb := jsonb_build_object('user_id', p_owner, 'asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
     r         reservations;
 BEGIN
+    PERFORM refuse_reservation_of_another(p_id);
     INSERT INTO reservations (reservation_id, holder, content, amount, remaining, state)
     VALUES (p_id, p_holder, v_content, p_amount, 0, next_state('reservation', p_id, 'absent', 'release'))
     ON CONFLICT DO NOTHING RETURNING * INTO r;
@@ -104,17 +137,10 @@ BEGIN
     END IF;
     SELECT * INTO STRICT r FROM reservations WHERE reservation_id = p_id FOR NO KEY UPDATE;
     PERFORM refuse_other_reservation(r, p_holder, v_content);
-    IF r.state <> 'open' THEN
-        RETURN ROW(false, p_id, r.state, '0')::reservation_receipt;
+    IF reservation_give_back(p_id) THEN
+        RETURN ROW(true, p_id, 'released', '0')::reservation_receipt;
     END IF;
-    IF r.remaining > 0 THEN
-        PERFORM post('reservation/' || p_id || '/release', 1, 'reservation_release', r.account, NULL,
-                     r.remaining, -r.remaining, 0);
-    END IF;
-    UPDATE reservations SET released = r.remaining, remaining = 0, state = next_state('reservation', p_id, r.state, 'release')
-     WHERE reservation_id = p_id;
-    PERFORM emit('reservation/' || p_id, 'reservation.released', v_content);
-    RETURN ROW(true, p_id, 'released', '0')::reservation_receipt;
+    RETURN ROW(false, p_id, r.state, '0')::reservation_receipt;
 END $$;
 
 CREATE TRIGGER reservations_stay BEFORE DELETE ON reservations FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

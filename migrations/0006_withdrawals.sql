@@ -82,6 +82,9 @@ BEGIN
     IF p.payout_id IS NOT NULL THEN
         RETURN reopen_payout(p, p_holder, p_content);
     END IF;
+    IF p_kind <> 'withdrawal' THEN
+        PERFORM refuse_input('kind', 'withdrawal: a refund is opened at once');
+    END IF;
     PERFORM refuse_bad_amount(p_asset, p_amount);
     v_venue := refuse_bad_destination(p_asset, p_network, p_address, p_tag);
     PERFORM refuse_unlisted_destination(p_owner, p_asset, p_network, p_address, p_tag);

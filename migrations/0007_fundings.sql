@@ -67,21 +67,29 @@ CREATE TABLE funding_parts (
     CHECK (part = 'order' OR state <> 'reserved')
 );
 CREATE INDEX funding_parts_of_order ON funding_parts (order_id);
+CREATE INDEX funding_parts_refunding ON funding_parts (order_id) WHERE state = 'refunding';
 
 CREATE FUNCTION funding_holder_id(p_order_id text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$ SELECT 'funding/' || p_order_id $$;
 
--- Where a refund of this asset goes, or null.
-CREATE FUNCTION refund_destination(f fundings, p_asset text) RETURNS jsonb
-LANGUAGE sql IMMUTABLE AS $$ SELECT f.refund_to -> p_asset $$;
+-- Whether a part can be sent back: somebody said where to, it is an amount that can be paid out, and a refund of its name
+-- was not ended beforehand.
+CREATE FUNCTION has_way_back(f fundings, x funding_parts) RETURNS boolean
+LANGUAGE sql AS $$
+    SELECT f.refund_to ? x.asset
+           AND scale(trim_scale(x.amount)) <= (SELECT decimals FROM assets WHERE asset = x.asset)
+           AND NOT EXISTS (SELECT FROM payouts WHERE payout_id = 'refund/' || x.reservation_id);
+$$;
 
--- Sends a part back, or leaves it with the user where nobody said where it should go.
-CREATE FUNCTION funding_part_back(f fundings, x funding_parts, p_reason text) RETURNS void
+-- Sends a part back, or leaves it with the user where that can't be. Returns which.
+CREATE FUNCTION funding_part_back(f fundings, x funding_parts, p_reason text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
-    v_event text := CASE WHEN refund_destination(f, x.asset) IS NULL THEN 'keep' ELSE 'refund' END;
+    v_event text := CASE WHEN has_way_back(f, x) THEN 'refund' ELSE 'keep' END;
     v_state text := next_state('part', x.reservation_id, coalesce(x.state, 'absent'), v_event);
 BEGIN
+    -- It becomes the reason of a refund, which has to be short and plain.
+    p_reason := trim(left(regexp_replace(p_reason, '[^ -~]+', '?', 'g'), 120));
     INSERT INTO funding_parts (venue, deposit_id, part, order_id, asset, amount, reservation_id, state, reason)
     VALUES (x.venue, x.deposit_id, x.part, x.order_id, x.asset, x.amount, x.reservation_id, v_state, p_reason)
     ON CONFLICT (venue, deposit_id, part)
@@ -93,6 +101,7 @@ BEGIN
     PERFORM emit('funding/' || x.order_id, 'deposit.' || v_state, jsonb_build_object(
         'order_id', x.order_id, 'deposit', x.reservation_id, 'asset_id', x.asset,
         'amount', trim_scale(x.amount)::text, 'reason', p_reason));
+    RETURN v_state;
 END $$;
 
 -- The decision on a deposit that has just been credited to the order's user.
@@ -106,7 +115,9 @@ DECLARE
 BEGIN
     SELECT * INTO v_need FROM funding_needs WHERE order_id = f.order_id AND asset = p_asset FOR NO KEY UPDATE;
     IF f.state = 'awaiting' AND v_need.asset IS NOT NULL THEN
-        v_take := least(p_amount, v_need.needed - v_need.reserved);
+        -- A venue may count finer than the asset's decimals: what is finer could not be paid back.
+        v_take := trunc(least(p_amount, v_need.needed - v_need.reserved),
+                        (SELECT decimals FROM assets WHERE asset = p_asset));
     END IF;
     IF v_take > 0 THEN
         PERFORM reservation_put(v_prefix || 'order', funding_holder_id(f.order_id), f.owner, p_asset, v_take);
@@ -116,15 +127,13 @@ BEGIN
         UPDATE funding_needs SET reserved = reserved + v_take WHERE order_id = f.order_id AND asset = p_asset;
     END IF;
     IF p_amount > v_take THEN
-        IF refund_destination(f, p_asset) IS NOT NULL THEN
-            PERFORM reservation_put(v_prefix || 'refund', funding_holder_id(f.order_id), f.owner, p_asset,
-                                    p_amount - v_take);
-        END IF;
         SELECT p_venue, p_deposit_id, 'refund', f.order_id, p_asset, p_amount - v_take, v_prefix || 'refund'
           INTO x.venue, x.deposit_id, x.part, x.order_id, x.asset, x.amount, x.reservation_id;
-        PERFORM funding_part_back(f, x, CASE WHEN f.state = 'expired' THEN 'the order had ended: ' || f.reason
-                                             WHEN v_need.asset IS NULL THEN 'the order needs no ' || p_asset
-                                             ELSE 'more than the order needs' END);
+        IF funding_part_back(f, x, CASE WHEN f.state = 'expired' THEN 'the order had ended: ' || f.reason
+                                        WHEN v_need.asset IS NULL THEN 'the order needs no ' || p_asset
+                                        ELSE 'more than the order needs' END) = 'refunding' THEN
+            PERFORM reservation_put(x.reservation_id, funding_holder_id(f.order_id), f.owner, p_asset, x.amount);
+        END IF;
     END IF;
     IF f.state = 'awaiting'
        AND NOT EXISTS (SELECT FROM funding_needs WHERE order_id = f.order_id AND reserved < needed) THEN
@@ -134,31 +143,46 @@ BEGIN
     END IF;
 END $$;
 
+-- Whether the deposit was taken down before. That its record says something else now is a finding: it refuses nothing.
+CREATE FUNCTION deposit_known(p_venue text, p_deposit_id text, p_asset text, p_amount numeric) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_record jsonb := jsonb_build_object('asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
+    d        deposits;
+BEGIN
+    SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
+    IF NOT d.content @> v_record THEN
+        PERFORM find('deposit_differs', format('deposit/%s/%s', p_venue, p_deposit_id), 'critical',
+                     jsonb_build_object('booked', d.content, 'record', v_record));
+    END IF;
+    RETURN d.deposit_id IS NOT NULL;
+END $$;
+
 -- What the venue's deposit record says, taken down once; read again, it changes nothing. Returns whether it was new.
 CREATE FUNCTION deposit_observe(
     p_venue text, p_deposit_id text, p_asset text, p_network text, p_amount numeric, p_tag text
 ) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
-    v_key text := format('deposit/%s/%s', p_venue, p_deposit_id);
-    d     deposits;
     r     deposit_routes;
     f     fundings;
     v_min numeric;
 BEGIN
-    SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
-    IF d.deposit_id IS NOT NULL THEN
-        PERFORM refuse_other_content(v_key,
-            jsonb_build_object('asset_id', d.content -> 'asset_id', 'amount', d.content -> 'amount'),
-            jsonb_build_object('asset_id', p_asset, 'amount', trim_scale(p_amount)::text));
+    IF deposit_known(p_venue, p_deposit_id, p_asset, p_amount) THEN
         RETURN false;
     END IF;
     SELECT deposit_min INTO v_min FROM networks WHERE asset = p_asset AND network = p_network;
     IF p_amount < coalesce(v_min, 0) THEN
         RETURN deposit_credit(p_venue, p_deposit_id, NULL, p_asset, p_amount, p_tag, 'deposit_below_minimum');
     END IF;
-    -- Held against an order that opens at this moment and asks for what is in suspense.
-    PERFORM pg_advisory_xact_lock(hashtextextended(format('deposit-tag/%s/%s', p_venue, p_tag), 0));
+    IF p_tag <> '' THEN
+        -- Held against an order that opens at this moment and asks for what is in suspense, and against another process
+        -- that has seen the same deposit: after either, the deposit may have been booked, and its tag be somebody's.
+        PERFORM pg_advisory_xact_lock(hashtextextended(format('deposit-tag/%s/%s', p_venue, p_tag), 0));
+        IF deposit_known(p_venue, p_deposit_id, p_asset, p_amount) THEN
+            RETURN false;
+        END IF;
+    END IF;
     SELECT * INTO r FROM deposit_routes WHERE venue = p_venue AND tag = p_tag;
     SELECT * INTO f FROM fundings WHERE order_id = r.order_id FOR NO KEY UPDATE;
     IF NOT deposit_credit(p_venue, p_deposit_id, r.owner, p_asset, p_amount, p_tag) THEN
@@ -235,6 +259,23 @@ BEGIN
     RETURN funding_status(p_order_id);
 END $$;
 
+-- Of what waits in suspense under a tag: all the rows, and then all the accounts in the order of their ids, before any of
+-- it is claimed. Suspense is shared by everybody; taken one by one, two orders would wait for each other.
+CREATE FUNCTION lock_suspended(p_venue text, p_tag text, p_owner text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_accounts bigint[];
+    v_assets   text[];
+BEGIN
+    PERFORM FROM deposits WHERE venue = p_venue AND tag = p_tag AND state = 'suspended'
+      ORDER BY deposit_id FOR NO KEY UPDATE;
+    SELECT array_agg(DISTINCT a.id), array_agg(DISTINCT a.asset ORDER BY a.asset) INTO v_accounts, v_assets
+      FROM deposits AS x JOIN accounts AS a ON a.id = x.account
+     WHERE x.venue = p_venue AND x.tag = p_tag AND x.state = 'suspended';
+    v_accounts := v_accounts || ARRAY(SELECT account_of(p_owner, asset) FROM unnest(v_assets) AS asset);
+    PERFORM FROM accounts WHERE id = ANY (v_accounts) ORDER BY id FOR NO KEY UPDATE;
+END $$;
+
 -- Writes down what a new order needs and its tag, and takes up what waits in suspense under that tag.
 CREATE FUNCTION funding_begin(f fundings, p_tag text, p_needs jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -254,12 +295,13 @@ BEGIN
                        jsonb_build_object('field', 'deposit_tag', 'belongs_to', v_other));
     END IF;
     PERFORM emit('funding/' || f.order_id, 'order.awaiting_payment', f.content);
+    PERFORM lock_suspended(f.venue, p_tag, f.owner);
     FOR d IN SELECT x.deposit_id, a.asset, x.amount
                FROM deposits AS x JOIN accounts AS a ON a.id = x.account
-              WHERE x.venue = f.venue AND x.tag = p_tag AND x.state = 'suspended' ORDER BY x.at LOOP
-        -- What the venue does not count can't pay.
-        CONTINUE WHEN EXISTS (SELECT FROM findings WHERE kind = 'deposit_below_minimum'
-                                 AND subject = format('deposit/%s/%s', f.venue, d.deposit_id));
+              WHERE x.venue = f.venue AND x.tag = p_tag AND x.state = 'suspended'
+                -- What the venue does not count can't pay.
+                AND x.suspended_for <> 'deposit_below_minimum'
+              ORDER BY x.at, x.deposit_id LOOP
         IF deposit_claim(f.venue, d.deposit_id, f.owner) THEN
             SELECT * INTO f FROM fundings WHERE order_id = f.order_id;
             PERFORM funding_decide(f, f.venue, d.deposit_id, d.asset, d.amount);
@@ -288,10 +330,12 @@ BEGIN
     UPDATE fundings
        SET state = next_state('funding', p_order_id, f.state, 'expire'), reason = p_reason, changed_at = clock_timestamp()
      WHERE order_id = p_order_id RETURNING * INTO f;
-    FOR x IN SELECT * FROM funding_parts WHERE order_id = p_order_id AND state = 'reserved' ORDER BY reservation_id LOOP
-        PERFORM funding_part_back(f, x, 'the order was not funded: ' || p_reason);
-        IF refund_destination(f, x.asset) IS NULL THEN
-            PERFORM reservation_release(x.reservation_id, funding_holder_id(p_order_id), f.owner, x.asset, x.amount);
+    -- Those that stay with the user are released on the way: their accounts are taken in the order of their ids, too.
+    FOR x IN SELECT p.* FROM funding_parts AS p JOIN reservations AS r USING (reservation_id)
+              WHERE p.order_id = p_order_id AND p.state = 'reserved' ORDER BY r.account, p.reservation_id
+                FOR NO KEY UPDATE OF p LOOP
+        IF funding_part_back(f, x, 'the order was not funded: ' || p_reason) = 'kept' THEN
+            PERFORM reservation_give_back(x.reservation_id);
         END IF;
     END LOOP;
     PERFORM emit('funding/' || p_order_id, 'order.expired', f.content || jsonb_build_object('reason', p_reason));
@@ -316,31 +360,30 @@ BEGIN
                        jsonb_build_object('subject', x.reservation_id, 'state', x.state, 'event', 'refund'));
     END IF;
     SELECT * INTO STRICT f FROM fundings WHERE order_id = x.order_id;
-    v := refund_destination(f, x.asset);
+    v := f.refund_to -> x.asset;
     PERFORM refuse_other_content(p_payout_id, jsonb_build_object(
         'user_id', f.owner, 'asset_id', x.asset, 'amount', trim_scale(x.amount)::text,
         'destination.network', v -> 'network', 'destination.address', v -> 'address', 'destination.tag', v -> 'tag',
         'reason', x.reason), p_content);
-    PERFORM reservation_release(x.reservation_id, funding_holder_id(x.order_id), f.owner, x.asset, x.amount);
+    PERFORM reservation_give_back(x.reservation_id);
 END $$;
 
--- A refund that was ended before it was sent leaves its deposit with the user.
+-- A refund that was ended before it was sent leaves its deposit with the user. (One that is ended before the deposit is to
+-- go back has none to leave yet: see has_way_back. The lock on the part decides which of the two it is.)
 CREATE FUNCTION keep_refused_refund(p payouts) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     x funding_parts;
-    f fundings;
 BEGIN
     SELECT * INTO x FROM funding_parts
-     WHERE reservation_id = regexp_replace(p.payout_id, '^refund/', '') AND state = 'refunding' FOR NO KEY UPDATE;
-    IF x.reservation_id IS NULL THEN
+     WHERE reservation_id = regexp_replace(p.payout_id, '^refund/', '') FOR NO KEY UPDATE;
+    IF x.state IS DISTINCT FROM 'refunding' THEN
         RETURN;
     END IF;
-    SELECT * INTO STRICT f FROM fundings WHERE order_id = x.order_id;
     UPDATE funding_parts
        SET state = next_state('part', x.reservation_id, x.state, 'keep'), changed_at = clock_timestamp()
      WHERE reservation_id = x.reservation_id;
-    PERFORM reservation_release(x.reservation_id, funding_holder_id(x.order_id), f.owner, x.asset, x.amount);
+    PERFORM reservation_give_back(x.reservation_id);
     PERFORM find('deposit_not_refunded', 'funding/' || x.order_id, 'warning', jsonb_build_object(
         'deposit', x.reservation_id, 'asset_id', x.asset, 'amount', trim_scale(x.amount)::text, 'why', p.reason));
 END $$;

@@ -47,6 +47,20 @@ BEGIN
                  jsonb_build_object('strategy_key', s.strategy_key, 'by', p_by, 'reason', p_reason));
 END $$;
 
+-- Refuses unless the strategy runs, and keeps it from being stopped until this commit.
+CREATE FUNCTION share_running_strategy(p_key text) RETURNS strategies
+LANGUAGE plpgsql AS $$
+DECLARE
+    s strategies;
+BEGIN
+    SELECT * INTO s FROM strategies WHERE strategy_key = p_key FOR SHARE;
+    IF s.status IS DISTINCT FROM 'running' THEN
+        PERFORM refuse('BS009', format('strategy %s is %s', p_key, coalesce(s.status, 'unknown')),
+                       jsonb_build_object('subject', p_key, 'state', coalesce(s.status, 'absent'), 'event', 'trade'));
+    END IF;
+    RETURN s;
+END $$;
+
 -- start: makes the strategy, or runs one that was stopped. Not while somebody is taking its money out.
 CREATE FUNCTION strategy_start(
     p_key text, p_owner text, p_venue text, p_base text, p_quote text, p_parameters jsonb, p_by text

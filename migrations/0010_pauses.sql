@@ -92,7 +92,12 @@ BEGIN
         INSERT INTO pauses (operation_id, holder, content, input, strategy_key, state)
         VALUES (p_operation_id, p_holder, p_content, p_input, p_strategy_key,
                 next_state('pause', p_operation_id, 'absent', 'open'))
-        RETURNING * INTO p;
+        ON CONFLICT (operation_id) DO NOTHING RETURNING * INTO p;
+        IF p.operation_id IS NULL THEN
+            -- Opened at this moment for another strategy.
+            SELECT * INTO STRICT p FROM pauses WHERE operation_id = p_operation_id;
+            PERFORM refuse_other_content('operation ' || p_operation_id, p.content, p_content);
+        END IF;
         PERFORM emit('pause/' || p_operation_id, 'pause_and_withdraw.pending',
                      p_content || jsonb_build_object('operation_id', p_operation_id));
     ELSIF p.state = 'blocked' THEN
@@ -101,17 +106,37 @@ BEGIN
     RETURN pause_status(p);
 END $$;
 
+-- What keeps a strategy from being drained, in words; nothing, when it is stopped and all its money is free.
+CREATE FUNCTION strategy_open_ends(p_key text) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+    SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
+        SELECT format('the strategy is %s', status) AS open_end FROM strategies
+         WHERE strategy_key = p_key AND status <> 'stopped'
+        UNION ALL
+        SELECT format('order %s (%s %s %s at %s) is %s, %s filled', o.order_id, o.side, trim_scale(o.quantity), o.base,
+                      trim_scale(o.price), o.state,
+                      (SELECT trim_scale(coalesce(sum(f.base), 0)) FROM fills AS f WHERE f.order_id = o.order_id))
+          FROM orders AS o WHERE o.strategy_key = p_key AND o.state IN ('opened', 'attempted', 'placed')
+        UNION ALL
+        SELECT format('reservation %s holds %s %s', r.reservation_id, trim_scale(r.remaining), a.asset)
+          FROM reservations AS r JOIN accounts AS a ON a.id = r.account
+         WHERE r.strategy_key = p_key AND r.state = 'open') AS ends;
+$$;
+
 -- drain: the strategy is stopped and all its money is free. Refused, with what is still open, while that is not so.
 CREATE FUNCTION pause_drained(p_operation_id text, p_holder text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
-    p      pauses := lock_pause(p_operation_id, p_holder);
+    p      pauses;
     v_open text[];
 BEGIN
+    -- The strategy before the operation, as pause_open takes them.
+    PERFORM FROM strategies WHERE strategy_key = (SELECT strategy_key FROM pauses WHERE operation_id = p_operation_id)
+        FOR SHARE;
+    p := lock_pause(p_operation_id, p_holder);
     IF p.state <> 'draining' THEN
         RETURN pause_status(p);
     END IF;
-    PERFORM FROM strategies WHERE strategy_key = p.strategy_key FOR SHARE;
     v_open := strategy_open_ends(p.strategy_key);
     IF cardinality(v_open) > 0 THEN
         PERFORM refuse('BS009', format('strategy %s is not drained: %s', p.strategy_key, array_to_string(v_open, '; ')),

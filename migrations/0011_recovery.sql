@@ -68,6 +68,10 @@ BEGIN
     SELECT count(*) INTO v_known FROM payout_attempts WHERE payout_id = p_payout_id;
     IF p.state IN ('opened', 'attempted', 'needs_operator') AND v_known < p_attempts THEN
         v_lost := coalesce(v_lost, 'attempts');
+        -- A later attempt was granted: by then no earlier one could take effect any more.
+        UPDATE payout_attempts
+           SET outcome = 'absent', detail = concat_ws('; ', detail, 'void, for a later attempt was granted')
+         WHERE payout_id = p_payout_id AND outcome IN ('pending', 'unknown');
         INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after, outcome, detail)
         SELECT p_payout_id, n, moment, moment + p_recv_window_ms * interval '1 ms',
                moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms',

@@ -28,20 +28,21 @@ const DEMANDED: &str = "
            CASE line WHEN 1 THEN account ELSE claimed_by END, 'suspense', CASE line WHEN 1 THEN -amount ELSE amount END, 0, 0
       FROM deposits, generate_series(1, 2) AS line WHERE state = 'claimed'
     UNION ALL
-    SELECT 'fill/' || f.venue || '/' || f.trade_id, 1, 'fill_out', r.account, 'market:' || f.venue, 0, -f.reserved, 0
+    SELECT 'fill/' || f.order_id || '/' || f.trade_id, 1, 'fill_out', r.account, 'market:' || o.venue, 0, -f.reserved, 0
       FROM fills AS f JOIN orders AS o USING (order_id) JOIN reservations AS r USING (reservation_id)
      WHERE f.reserved > 0
     UNION ALL
-    SELECT 'fill/' || f.venue || '/' || f.trade_id, line,
-           CASE line WHEN 2 THEN 'fill_in' ELSE 'fill_fee' END, a.id,
-           CASE line WHEN 2 THEN 'market:' || f.venue ELSE 'fees' END,
-           CASE line WHEN 2 THEN gets.amount ELSE -least(f.fee, gets.amount) END, 0, 0
+    SELECT 'fill/' || f.order_id || '/' || f.trade_id, leg.line, leg.kind, a.id, leg.counter, leg.amount, 0, 0
       FROM fills AS f JOIN orders AS o USING (order_id),
            LATERAL (SELECT CASE o.side WHEN 'sell' THEN o.quote ELSE o.base END AS asset,
                            CASE o.side WHEN 'sell' THEN f.quote ELSE f.base END AS amount) AS gets,
-           generate_series(2, 3) AS line, accounts AS a
-     WHERE a.owner = o.owner AND a.asset = gets.asset AND gets.amount > 0
-       AND (line = 2 OR f.fee_asset = gets.asset AND f.fee > 0)
+           LATERAL (VALUES (2, 'fill_in', o.owner, 'market:' || o.venue, f.credited),
+                           (3, 'fill_fee', o.owner, 'fees',
+                            CASE WHEN f.fee_asset = gets.asset THEN -least(f.fee, f.credited) ELSE 0 END),
+                           (4, 'fill_suspended', '~suspense', 'market:' || o.venue, gets.amount - f.credited))
+               AS leg (line, kind, owner, counter, amount)
+      LEFT JOIN accounts AS a ON a.owner = leg.owner
+     WHERE leg.amount <> 0 AND a.asset = gets.asset
     UNION ALL
     SELECT 'reservation/' || reservation_id || '/open', 1, 'reservation_open', account, NULL, -amount, amount, 0
       FROM reservations WHERE account IS NOT NULL
@@ -135,6 +136,11 @@ const DEVIATIONS: &[&str] = &[
          OR a.asset IS DISTINCT FROM d.content ->> 'asset_id'
          OR d.amount IS DISTINCT FROM (d.content ->> 'amount')::numeric
          OR (d.state = 'credited') <> (d.content ->> 'user_id' IS NOT NULL)",
+    "SELECT format('deposit %s/%s waits in suspense, and no finding says so', d.venue, d.deposit_id)
+       FROM deposits AS d
+      WHERE d.state = 'suspended'
+        AND NOT EXISTS (SELECT FROM findings AS i WHERE i.kind = d.suspended_for AND i.state = 'open'
+                           AND i.subject = 'deposit/' || d.venue || '/' || d.deposit_id)",
     "SELECT format('deposit %s/%s was claimed by account %s, which is of another asset', d.venue, d.deposit_id, c.id)
        FROM deposits AS d JOIN accounts AS c ON c.id = d.claimed_by JOIN accounts AS a ON a.id = d.account
       WHERE c.asset <> a.asset",
@@ -154,7 +160,46 @@ const DEVIATIONS: &[&str] = &[
     "SELECT format('order %s ended with %s executed, %s booked', o.order_id, o.executed, coalesce(sum(f.base), 0))
        FROM orders AS o LEFT JOIN fills AS f USING (order_id)
       WHERE o.state = 'ended' GROUP BY o.order_id HAVING o.executed <> coalesce(sum(f.base), 0)",
+    // A fill gives what it gets in the proportion that the reservation could pay for it.
+    "SELECT format('fill %s of order %s gave %s of %s and got %s of %s', f.trade_id, o.order_id, f.reserved, legs.gives,
+                   f.credited, legs.gets)
+       FROM fills AS f JOIN orders AS o USING (order_id),
+            LATERAL (SELECT CASE o.side WHEN 'sell' THEN f.base ELSE f.quote END AS gives,
+                            CASE o.side WHEN 'sell' THEN f.quote ELSE f.base END AS gets) AS legs
+      WHERE f.reserved > legs.gives
+         OR f.credited <> CASE WHEN f.reserved = legs.gives THEN legs.gets
+                               ELSE trunc(legs.gets * f.reserved / legs.gives, 18) END",
+    "SELECT format('order %s contradicts its content, its strategy or its reservation', o.order_id)
+       FROM orders AS o LEFT JOIN strategies AS s USING (strategy_key) LEFT JOIN reservations AS r USING (reservation_id)
+      WHERE (o.side, o.price, o.quantity) IS DISTINCT FROM
+                (o.content ->> 'side', (o.content ->> 'price')::numeric, (o.content ->> 'quantity')::numeric)
+         OR coalesce(o.strategy_key, o.content ->> 'strategy_key') IS DISTINCT FROM o.content ->> 'strategy_key'
+         OR (o.owner, o.venue, o.base, o.quote) IS DISTINCT FROM (s.owner, s.venue, s.base, s.quote)
+         OR r.reservation_id IS NOT NULL
+            AND (r.holder <> o.holder OR r.strategy_key IS DISTINCT FROM o.strategy_key
+                 OR r.content ->> 'user_id' IS DISTINCT FROM o.owner
+                 OR r.content ->> 'asset_id' IS DISTINCT FROM CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END
+                 OR r.amount < CASE o.side WHEN 'sell' THEN o.quantity ELSE o.price * o.quantity END)",
+    "SELECT format('order %s is %s and was signed at %s, placed as %s', order_id, state, signed_at, venue_order_id)
+       FROM orders
+      WHERE (signed_at IS NULL) <> (state IN ('opened', 'abandoned')) OR state = 'placed' AND venue_order_id IS NULL
+         OR venue_order_id IS NOT NULL AND state NOT IN ('placed', 'ended')",
     // Every deposit that was routed to an order was decided on once, as a whole.
+    "SELECT format('deposit %s/%s came in for order %s, and was not decided on', d.venue, d.deposit_id, t.order_id)
+       FROM deposits AS d JOIN deposit_routes AS t ON t.venue = d.venue AND t.tag = d.tag AND t.order_id IS NOT NULL
+       JOIN accounts AS a ON a.id = coalesce(d.claimed_by, d.account)
+      WHERE a.owner = t.owner AND d.suspended_for IS DISTINCT FROM 'deposit_below_minimum'
+        AND NOT EXISTS (SELECT FROM funding_parts AS x WHERE (x.venue, x.deposit_id) = (d.venue, d.deposit_id))
+        AND NOT EXISTS (SELECT FROM operator_acts AS i
+                         WHERE i.act = 'assign deposit'
+                           AND i.subject = format('%s/%s to %s', d.venue, d.deposit_id, a.owner))",
+    "SELECT format('part %s of order %s stands on the account of somebody else', x.reservation_id, x.order_id)
+       FROM funding_parts AS x JOIN fundings AS f USING (order_id)
+       JOIN deposits AS d ON (d.venue, d.deposit_id) = (x.venue, x.deposit_id)
+       JOIN accounts AS a ON a.id = coalesce(d.claimed_by, d.account)
+       LEFT JOIN reservations AS r USING (reservation_id)
+      WHERE (a.owner, a.asset) IS DISTINCT FROM (f.owner, x.asset)
+         OR r.reservation_id IS NOT NULL AND (r.account <> a.id OR r.amount <> x.amount)",
     "SELECT format('deposit %s/%s of %s was decided on for %s', d.venue, d.deposit_id, d.amount, sum(x.amount))
        FROM deposits AS d JOIN funding_parts AS x USING (venue, deposit_id)
       GROUP BY d.venue, d.deposit_id HAVING d.amount <> sum(x.amount)",
@@ -170,8 +215,31 @@ const DEVIATIONS: &[&str] = &[
        LEFT JOIN reservations AS r USING (reservation_id)
        LEFT JOIN payouts AS p ON p.payout_id = 'refund/' || x.reservation_id
       WHERE x.state = 'reserved' AND (f.state = 'expired' OR r.state IS DISTINCT FROM 'open')
-         OR x.state = 'refunding' AND (r.state = 'open') = (p.opened_at IS NOT NULL)
+         OR x.state = 'refunding' AND (coalesce(r.state, '') = 'open') = (p.opened_at IS NOT NULL)
+         OR x.state = 'refunding' AND p.state = 'abandoned'
          OR x.state = 'kept' AND r.state = 'open'",
+    // A strategy that is being withdrawn from does not trade, and only one operation withdraws.
+    "SELECT format('operation %s on strategy %s is %s, with %s open ends', p.operation_id, p.strategy_key, p.state,
+                   count(o.order_id) + (s.status <> 'stopped')::int)
+       FROM pauses AS p JOIN strategies AS s USING (strategy_key)
+       LEFT JOIN orders AS o ON o.strategy_key = p.strategy_key AND o.state IN ('opened', 'attempted', 'placed')
+      WHERE p.state = 'withdrawing' GROUP BY p.operation_id, s.status HAVING count(o.order_id) > 0 OR s.status <> 'stopped'",
+    "SELECT format('%s operations on strategy %s at once', count(*), strategy_key)
+       FROM pauses WHERE state IN ('draining', 'withdrawing') GROUP BY strategy_key HAVING count(*) > 1",
+    // A large withdrawal was approved by a second person, on the record.
+    "SELECT format('withdrawal %s of %s was asked for by %s and decided by %s', payout_id, amount, requested_by, decided_by)
+       FROM payouts
+      WHERE lower(trim(decided_by)) = lower(trim(requested_by))
+         OR decided_by IS NULL AND state = 'rejected'
+         OR decided_by IS NOT NULL AND NOT EXISTS (
+                SELECT FROM operator_acts
+                 WHERE subject = payout_id AND operator = decided_by
+                   AND act = CASE state WHEN 'rejected' THEN 'reject withdrawal' ELSE 'approve withdrawal' END)",
+    "SELECT format('withdrawal %s of %s needs an approval, and is %s without one', p.payout_id, p.amount, p.state)
+       FROM payouts AS p JOIN assets AS a ON a.asset = p.asset
+      WHERE p.kind = 'withdrawal' AND p.amount >= a.approval_threshold AND p.decided_by IS NULL
+        AND (p.state = 'queued' OR p.opened_at IS NOT NULL)
+        AND NOT EXISTS (SELECT FROM findings AS i WHERE i.kind = 'books_lost_payout' AND i.subject = p.payout_id)",
     // Only what was attempted can have an end with the venue, and never two attempts may pay.
     "SELECT format('payout %s is %s after %s attempts, numbered up to %s, %s of them live', p.payout_id, p.state,
                    count(t.attempt), max(t.attempt), count(*) FILTER (WHERE t.outcome IN ('pending', 'unknown', 'accepted')))

@@ -29,15 +29,15 @@ impl Books {
     /// # Errors
     /// `NotFound` when there is none; or when the books can't be reached.
     pub async fn funding_status(&self, order_id: &str) -> Result<FundingStatus, BooksError> {
-        let query = sqlx::query_scalar("SELECT funding_status($1)");
-        match query.bind(order_id).fetch_one(self.pool()).await? {
-            Some(status) => read(status),
-            None => Err(BooksError::Refused(Box::new(Refusal {
+        let query = sqlx::query_scalar::<_, Option<Value>>("SELECT funding_status($1)");
+        let Some(status) = query.bind(order_id).fetch_one(self.pool()).await? else {
+            return Err(BooksError::Refused(Box::new(Refusal {
                 kind: RefusalKind::NotFound,
                 message: format!("there is no order {order_id}"),
                 detail: json!({"subject": order_id}),
-            }))),
-        }
+            })));
+        };
+        read(status)
     }
 
     /// Ends the waiting: what was reserved goes back. An order that is funded stays so.
@@ -54,10 +54,11 @@ impl Books {
         read(query.bind(order_id).bind(holder).bind(reason).fetch_one(self.pool()).await?)
     }
 
-    /// Takes down what the venue's record says of a deposit, once. Returns whether it was new.
+    /// Takes down what the venue's record says of a deposit, once. Returns whether it was new. A record that once said
+    /// something else is a finding.
     ///
     /// # Errors
-    /// `Conflict` when the record once said something else; `InvalidInput` for an asset that nobody knows.
+    /// `InvalidInput` for an asset that nobody knows, or what is no amount.
     pub async fn deposit_observe(
         &self,
         venue: &str,

@@ -51,6 +51,17 @@ impl Books {
         Ok(query.bind(order.side).bind(order.price).bind(order.quantity).fetch_one(self.pool()).await?)
     }
 
+    /// Undoes an opening that may or may not have happened; leaves a tombstone where it did not. Returns whether this call
+    /// did.
+    ///
+    /// # Errors
+    /// `TooLate` once it was attempted; refused when the id has other content or another holder.
+    pub async fn order_abandon(&self, order: &PlacedOrder<'_>, reason: &str) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_abandon($1, $2, $3, $4, $5::numeric, $6::numeric, $7)");
+        let query = query.bind(order.order_id).bind(order.holder).bind(order.strategy_key);
+        Ok(query.bind(order.side).bind(order.price).bind(order.quantity).bind(reason).fetch_one(self.pool()).await?)
+    }
+
     /// Records the one attempt and gives the timestamp to sign.
     ///
     /// # Errors
@@ -91,7 +102,7 @@ impl Books {
         Ok(query.bind(rejected).bind(detail).fetch_one(self.pool()).await?)
     }
 
-    /// Books a fill by the venue's trade id, once. Returns whether this call did. Amounts are decimal strings.
+    /// Books a fill by the venue's trade id, once for each order. Returns whether this call did. Amounts are decimal strings.
     ///
     /// # Errors
     /// When the books can't be reached, or know of no such order.

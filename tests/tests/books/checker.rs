@@ -113,7 +113,10 @@ async fn a_business_row_that_was_changed_is_seen() {
         ),
         ("UPDATE payouts SET network_fee = 0.02 WHERE payout_id = 'refund/settled'", "is missing, or is another"),
         ("UPDATE payouts SET amount = 1 WHERE payout_id = 'refund/settled'", "contradicts its content"),
-        ("UPDATE payouts SET account = 1 WHERE payout_id = 'refund/ended-early'", "is missing, or is another"),
+        (
+            "UPDATE payouts SET account = 1, opened_at = created_at WHERE payout_id = 'refund/ended-early'",
+            "is missing, or is another",
+        ),
         ("DELETE FROM payouts WHERE payout_id = 'refund/opened'", "in transit by its entries"),
         ("DELETE FROM payout_attempts WHERE payout_id = 'refund/settled'", "after 0 attempts"),
         (

@@ -1,8 +1,8 @@
 //! Goal: however many processes work on the same accounts at once, no update is lost and nobody waits in a circle.
 //!
-//! What the design promises: one call is one commit, and it locks its business row first and then one account, never a
-//! second one. Two calls can therefore only wait for each other in that order. A transaction of several calls has no
-//! such promise, and nothing in the books makes one.
+//! What the design promises: one call is one commit, and it locks its business rows first and then its accounts, in the
+//! order of their ids. Two calls can therefore only wait for each other in that order. A transaction of several calls has
+//! no such promise, and nothing in the books makes one.
 
 use std::time::Duration;
 

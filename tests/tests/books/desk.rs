@@ -156,6 +156,26 @@ impl Desk {
         now
     }
 
+    /// Waits until so many connections to this database wait for a lock.
+    pub(crate) async fn until_waiting(&mut self, connections: i64) {
+        let mut observer = self.database.owner().await;
+        let waiting = wait_until(DEADLINE, async || {
+            let sql = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut observer).await.unwrap() >= connections
+        });
+        assert!(waiting.await, "nobody waits");
+    }
+
+    /// Waits until the books' clock is past this time.
+    pub(crate) async fn until_ms(&mut self, ms: i64) {
+        let past = wait_until(DEADLINE, async || {
+            let sql = "SELECT extract(epoch FROM clock_timestamp()) * 1000 > $1";
+            sqlx::query_scalar(sql).bind(ms).fetch_one(&mut self.owner).await.unwrap()
+        });
+        assert!(past.await, "the books' clock stands still");
+    }
+
     /// What a user has: available and locked BTC.
     pub(crate) async fn balance(&mut self, owner: &str) -> (String, String) {
         let sql = "SELECT trim_scale(available)::text, trim_scale(locked)::text FROM accounts
@@ -206,6 +226,16 @@ impl Desk {
             'attempts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY payout_id, attempt) FROM payout_attempts AS t),
             'deposits', (SELECT jsonb_agg(to_jsonb(t) ORDER BY deposit_id) FROM deposits AS t),
             'reservations', (SELECT jsonb_agg(to_jsonb(t) ORDER BY reservation_id) FROM reservations AS t),
+            'destinations', (SELECT jsonb_agg(to_jsonb(t) ORDER BY t::text) FROM destinations AS t),
+            'fundings', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id) FROM fundings AS t),
+            'needs', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id, asset) FROM funding_needs AS t),
+            'parts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY reservation_id) FROM funding_parts AS t),
+            'routes', (SELECT jsonb_agg(to_jsonb(t) ORDER BY venue, tag) FROM deposit_routes AS t),
+            'strategies', (SELECT jsonb_agg(to_jsonb(t) ORDER BY strategy_key) FROM strategies AS t),
+            'orders', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id) FROM orders AS t),
+            'fills', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id, trade_id) FROM fills AS t),
+            'pauses', (SELECT jsonb_agg(to_jsonb(t) ORDER BY operation_id) FROM pauses AS t),
+            'watermarks', (SELECT jsonb_agg(to_jsonb(t) ORDER BY name) FROM watermarks AS t),
             'adjustments', (SELECT jsonb_agg(to_jsonb(t) ORDER BY adjustment_id) FROM adjustments AS t))";
         sqlx::query_scalar(sql).fetch_one(&mut self.owner).await.unwrap()
     }
