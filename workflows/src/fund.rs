@@ -8,21 +8,22 @@ use backstop_activities::{
 };
 use backstop_domain::{
     FundRequest, FundingStatus, InvalidInput, Refusal, funding::FundingRefund, machine::FundingState,
+    payout::PayoutReceipt,
 };
 use futures::FutureExt;
+use temporalio_common::WorkflowDefinition;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination,
+    StartedChildWorkflow, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
     call::{Named, books_options, ledger, venue_options},
-    child,
+    child::Child,
     failure::{StepFailure, classify},
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
-    refund::Refund,
     saga::{begin, note, update},
     search, venue_queue,
 };
@@ -62,7 +63,7 @@ impl FundOrder {
         let mut status = funding.open(ctx).await?;
         let waiting = begin(ctx, "wait for payments", "what came in is refunded");
         while status.state == FundingState::Awaiting {
-            funding.start_refunds(ctx, &status, &mut refunds);
+            funding.start_refunds(ctx, &status, &mut refunds).await;
             show(ctx, waiting, StepState::Running, &status);
             let next = match funding.next(ctx, &status, &refunds).await {
                 Next::Changed(status) => Ok(status),
@@ -77,8 +78,10 @@ impl FundOrder {
         }
         let step = if status.state == FundingState::Funded { StepState::Done } else { StepState::Undoing };
         show(ctx, waiting, step, &status);
-        funding.start_refunds(ctx, &status, &mut refunds);
-        futures::future::join_all(refunds.iter_mut().map(|refund| &mut refund.end)).await;
+        funding.start_refunds(ctx, &status, &mut refunds).await;
+        for refund in refunds {
+            funding.follow(ctx, refund).await;
+        }
         let status = funding.read(ctx).await.unwrap_or(status);
         if status.state == FundingState::Expired {
             show(ctx, waiting, StepState::Undone, &status);
@@ -112,10 +115,23 @@ enum Next {
     Cancelled,
 }
 
-/// A refund that was started, and its end.
+/// The `Refund` workflow as a child.
+struct RefundRun;
+
+impl WorkflowDefinition for RefundRun {
+    type Input = RawInput;
+    type Output = PayoutReceipt;
+
+    fn name(&self) -> &'static str {
+        "Refund"
+    }
+}
+
+/// A refund that was started, here or before.
 struct Started {
-    refund_id: String,
-    end: futures::future::Shared<futures::future::LocalBoxFuture<'static, ()>>,
+    refund: FundingRefund,
+    step: usize,
+    run: Option<StartedChildWorkflow<RefundRun>>,
 }
 
 struct Funding {
@@ -154,7 +170,7 @@ impl Funding {
             self.look(ctx, LAST_LOOK).await;
             return Next::TimeIsUp;
         }
-        let refunds = refunds.iter().map(|refund| refund.refund_id.clone()).collect();
+        let refunds = refunds.iter().map(|started| started.refund.refund_id.clone()).collect();
         let input = AwaitFunding { order_id: self.order_id.clone(), refunds };
         let options = books_options(remaining, &format!("wait for the payments of order {}", self.order_id), ctx);
         let mut waiting = std::pin::pin!(ctx.execute_activity(FundingActivities::wait, input, options));
@@ -206,35 +222,48 @@ impl Funding {
         ledger(ctx, Named::of(&FundingActivities::status), self.order_id.clone(), &summary, &token).await
     }
 
-    /// Starts the refunds that are still to be started, each once.
-    fn start_refunds(&self, ctx: &WorkflowContext<FundOrder>, status: &FundingStatus, started: &mut Vec<Started>) {
+    /// Starts the refunds that were not started yet, each once. They run beside the waiting.
+    async fn start_refunds(
+        &self,
+        ctx: &WorkflowContext<FundOrder>,
+        status: &FundingStatus,
+        started: &mut Vec<Started>,
+    ) {
         for refund in &status.refunds {
-            if started.iter().all(|known| known.refund_id != refund.refund_id) {
-                started.push(self.start_refund(ctx, refund));
+            if started.iter().any(|known| known.refund.refund_id == refund.refund_id) {
+                continue;
             }
+            let step = begin(ctx, &format!("refund {}", in_words(refund)), "none: it is a refund");
+            let (id, token) = (format!("refund/{}", refund.refund_id), WorkflowCancellationToken::new());
+            // One that can't be started now is started again when its end is waited for.
+            let run = child(&id, refund, &token).start(ctx, RefundRun).await.ok().flatten();
+            started.push(Started { refund: refund.clone(), step, run });
         }
     }
 
-    fn start_refund(&self, ctx: &WorkflowContext<FundOrder>, refund: &FundingRefund) -> Started {
-        let amount = format!("{} {}", refund.input["amount"], refund.input["asset_id"]).replace('"', "");
-        let step = begin(ctx, &format!("refund {amount}"), "none: it is a refund");
-        let (ctx, input, id) = (ctx.clone(), refund.input.clone(), format!("refund/{}", refund.refund_id));
-        let summary = format!("refund {amount} of order {}", self.order_id);
-        let run = async move {
-            let input = || RawInput::of(input.clone());
-            // Sent back also when the order was called off.
-            let token = WorkflowCancellationToken::new();
-            match child::follow(&ctx, || Refund::run, input, &id, &summary, &token).await {
-                Ok(receipt) => note(&ctx, step, StepState::Done, receipt.state.name()),
-                // The deposit stays with the user, and the books say why.
-                Err(failure) => note(&ctx, step, StepState::Failed, &failure.to_string()),
-            }
-        };
-        let mut end = run.boxed_local().shared();
-        // Polled once, so that it begins now and not when somebody waits for it.
-        let _ = (&mut end).now_or_never();
-        Started { refund_id: refund.refund_id.clone(), end }
+    /// Waits for a refund's end. Should it not be sent back, the deposit stays with the user, and the books say why.
+    async fn follow(&self, ctx: &WorkflowContext<FundOrder>, started: Started) {
+        let Started { refund, step, run } = started;
+        let (id, token) = (format!("refund/{}", refund.refund_id), WorkflowCancellationToken::new());
+        match child(&id, &refund, &token).follow(ctx, || RefundRun, run).await {
+            Ok(receipt) => note(ctx, step, StepState::Done, receipt.state.name()),
+            Err(failure) => note(ctx, step, StepState::Failed, &failure.to_string()),
+        }
     }
+}
+
+/// A refund is sent back also when the order was called off: its token is its own.
+fn child<'a>(
+    id: &'a str,
+    refund: &'a FundingRefund,
+    token: &'a WorkflowCancellationToken,
+) -> Child<'a, impl Fn() -> RawInput> {
+    Child { id, summary: "refund of what an order does not take", input: || RawInput::of(refund.input.clone()), token }
+}
+
+fn in_words(refund: &FundingRefund) -> String {
+    let text = |field: &str| refund.input[field].as_str().unwrap_or_default().to_owned();
+    format!("{} {}", text("amount"), text("asset_id"))
 }
 
 fn show(ctx: &WorkflowContext<FundOrder>, step: usize, state: StepState, status: &FundingStatus) {

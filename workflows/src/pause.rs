@@ -15,7 +15,7 @@ use temporalio_sdk::{
 
 use crate::{
     call::{Named, ledger, venue_options},
-    child,
+    child::Child,
     failure::{StepFailure, classify, typed},
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
@@ -193,7 +193,11 @@ impl Pause {
         let input = || RawInput::of(self.request.withdrawal());
         let summary = format!("withdraw {} {}", self.request.amount, self.request.asset_id);
         let token = ctx.cancellation_token();
-        let ended = child::follow(ctx, || Withdraw::run, input, &id, &summary, &token).await;
+        let child = Child { id: &id, summary: &summary, input, token: &token };
+        let ended = match child.start(ctx, Withdraw::run).await {
+            Ok(started) => child.follow(ctx, || Withdraw::run, started).await,
+            Err(failure) => Err(failure),
+        };
         let (end, why) = match &ended {
             Ok(receipt) if receipt.state == PayoutState::Settled => (PauseEnd::Complete, String::new()),
             Ok(receipt) => (PauseEnd::Fail, receipt.reason.clone().unwrap_or_else(|| receipt.state.name().into())),
