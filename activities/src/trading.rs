@@ -2,8 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_domain::RefusalKind;
+use backstop_domain::{Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -69,6 +70,14 @@ enum Seen {
 
 impl TradingActivities {
     async fn drain_round(&self, strategy_key: &str) -> Result<DrainReport, Failure> {
+        if !self.books.strategy_is_stopped(strategy_key).await? {
+            // It was stopped, and nobody may start it meanwhile: the books were restored to a moment before.
+            return Err(Failure::Refused(Refusal {
+                kind: RefusalKind::NotAllowed,
+                message: format!("strategy {strategy_key} is running"),
+                detail: json!({"subject": strategy_key, "state": "running", "event": "drain"}),
+            }));
+        }
         let mut ended = 0;
         let mut unreadable = None;
         // The second look is at what the first one has cancelled.

@@ -55,17 +55,18 @@ impl PauseAndWithdraw {
         ]);
         let pause = Pause { holder: ctx.workflow_id().to_owned(), request };
         update(ctx, |progress| progress.operation = pause.in_words());
-        for _ in 1..TRIES_MAX {
+        for _ in 0..TRIES_MAX {
             match pause.run(ctx).await {
                 Err(Ended::Lost) => tracing::warn!(operation = %pause.request.operation_id, "lost by the books"),
                 Err(Ended::With(termination)) => return Err(termination),
                 Ok(status) => return Ok(status),
             }
         }
-        pause.run(ctx).await.map_err(|ended| match ended {
-            Ended::Lost => typed("NotFound", "the books lose the operation again and again".into()),
-            Ended::With(termination) => termination,
-        })
+        let lost = StepFailure::Failed("the books lose the operation again and again".into());
+        match pause.block(ctx, lost).await {
+            Ended::Lost => Err(typed("NotFound", "the books have lost the operation".into())),
+            Ended::With(termination) => Err(termination),
+        }
     }
 
     /// How the operation stands, step by step.
@@ -106,6 +107,7 @@ impl Pause {
         if status.state == PauseState::Draining {
             status = match self.stop_and_drain(ctx, &status.venue).await {
                 Ok(status) => status,
+                Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() => return Err(Ended::Lost),
                 Err(failure) => return Err(self.block(ctx, failure).await),
             };
             show(ctx, &status);

@@ -1,5 +1,5 @@
-use backstop_domain::{PauseRequest, PauseStatus};
-use serde_json::Value;
+use backstop_domain::{PauseRequest, PauseStatus, Refusal, RefusalKind};
+use serde_json::{Value, json};
 
 use super::{Books, BooksError};
 
@@ -44,6 +44,23 @@ impl Books {
         read(query.bind(operation_id).bind(holder).bind(event).bind(reason).fetch_one(self.pool()).await?)
     }
 
+    /// Makes a strategy, or runs one that was stopped. Returns whether this call did.
+    ///
+    /// # Errors
+    /// `Conflict` when it is another's or another market's; `NotAllowed` while somebody takes its money out.
+    pub async fn strategy_start(
+        &self,
+        key: &str,
+        owner: &str,
+        market: (&str, &str, &str),
+        parameters: &Value,
+        by: &str,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT strategy_start($1, $2, $3, $4, $5, $6, $7)").bind(key).bind(owner);
+        let query = query.bind(market.0).bind(market.1).bind(market.2);
+        Ok(query.bind(parameters).bind(by).fetch_one(self.pool()).await?)
+    }
+
     /// Stops a strategy: nothing more is sent in its name. Returns whether this call stopped it.
     ///
     /// # Errors
@@ -51,6 +68,21 @@ impl Books {
     pub async fn strategy_stop(&self, key: &str, by: &str, reason: &str) -> Result<bool, BooksError> {
         let query = sqlx::query_scalar("SELECT strategy_stop($1, $2, $3)");
         Ok(query.bind(key).bind(by).bind(reason).fetch_one(self.pool()).await?)
+    }
+
+    /// Whether a strategy is stopped.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; or when the books can't be reached.
+    pub async fn strategy_is_stopped(&self, key: &str) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT status = 'stopped' FROM strategies WHERE strategy_key = $1");
+        query.bind(key).fetch_optional(self.pool()).await?.ok_or_else(|| {
+            BooksError::Refused(Box::new(Refusal {
+                kind: RefusalKind::NotFound,
+                message: format!("there is no strategy {key}"),
+                detail: json!({"subject": key}),
+            }))
+        })
     }
 
     /// What keeps a strategy from being drained, in words; nothing when it is.

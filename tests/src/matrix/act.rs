@@ -141,9 +141,10 @@ async fn temporal_lost(run: &mut Run, at: &str) -> Vec<String> {
     run.is_safe().await;
     // What has left no row yet, nobody but its caller knows of; the watch takes up the rest by itself.
     let adopted = run.world.is_unfinished(&run.order.id).await && run.dice.flip();
-    if !adopted {
-        start_again(run, at).await;
+    if adopted {
+        return run.finish_by_the_watch().await;
     }
+    start_again(run, at).await;
     run.finish_alone(&[Disturbed::Not]).await
 }
 

@@ -238,6 +238,27 @@ impl Run {
         std::mem::take(&mut self.wrong)
     }
 
+    /// The same where nobody starts it again but the watch, and only if the books say that it is not over.
+    pub(super) async fn finish_by_the_watch(&mut self) -> Vec<String> {
+        self.end_faults().await;
+        let id = self.order.id.clone();
+        let over = async || !self.world.is_unfinished(&id).await;
+        if !wait_until(CONVERGES_WITHIN, over).await {
+            self.wrong.push(format!("{id} was not taken up within {CONVERGES_WITHIN:?}"));
+            return std::mem::take(&mut self.wrong);
+        }
+        self.is_quiet().await;
+        // Its children end by themselves.
+        let mut wrong = Vec::new();
+        let settled = async || {
+            wrong = checker::final_state(&self.world).await;
+            wrong.is_empty()
+        };
+        wait_until(CONVERGES_WITHIN, settled).await;
+        self.tell(wrong);
+        std::mem::take(&mut self.wrong)
+    }
+
     /// The same where the books have lost history.
     pub(super) async fn finish_with_restored_books(&mut self) -> Vec<String> {
         self.end_faults().await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use temporalio_client::{
     Client, UntypedQuery, UntypedSignal, WorkflowCancelOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
     WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, WorkflowTerminateOptions,
-    errors::WorkflowGetResultError,
+    errors::{WorkflowGetResultError, WorkflowStartError},
 };
 use temporalio_common::{
     HasWorkflowDefinition, WorkflowDefinition,
@@ -47,7 +47,11 @@ fn handle(client: &Client, id: &str) -> WorkflowHandle<Client, Flow> {
 pub(super) async fn start(world: &World, operation: &dyn Operation, id: &str, order: &Order, times: usize) {
     let options = WorkflowStartOptions::new(world.queue(), id).build();
     let input = RawInput::of(order.input.clone());
-    world.client.start_workflow(Flow(operation.workflow()), input, options).await.unwrap();
+    match world.client.start_workflow(Flow(operation.workflow()), input, options).await {
+        // The watch may have been quicker.
+        Ok(_) | Err(WorkflowStartError::AlreadyStarted { .. }) => {}
+        Err(error) => panic!("{id} can't be started: {error}"),
+    }
     for (name, value) in operation.signals(order) {
         for _ in 0..times {
             let input = RawValue::from_value(&value, &PayloadConverter::default());

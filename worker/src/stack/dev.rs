@@ -7,18 +7,28 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use backstop_activities::{
+    books::Books,
+    venue::{Binance, BinanceConfig},
+};
 use clap::Args;
 use nix::sys::signal::Signal;
+use serde_json::json;
 use tokio::process::Command;
 
 use super::{
     Postgres, Service, Temporal, Tools,
-    demo::prepare_books,
+    demo::{STRATEGY, place_demo_orders, prepare_books},
     process::{end_leftovers, is_listening},
 };
-use crate::serve::{connect_temporal, register_search_attributes, stop_signal};
+use crate::{
+    config::database,
+    serve::{connect_temporal, register_search_attributes, stop_signal},
+};
 
 const DATABASE: &str = "backstop";
+const KEY: &str = "demo-key";
+const SECRET: &str = "demo-secret";
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const WORKER_PAUSE: Duration = Duration::from_millis(500);
 
@@ -108,26 +118,72 @@ impl DevConfig {
              \x20 Postgres     postgres://backstop_worker@127.0.0.1:{postgres}/{DATABASE}\n\
              \x20 simulator    http://127.0.0.1:{simulator}   (faults and records: http://127.0.0.1:{admin})\n\
              \x20 logs         {state}/logs\n\n\
-             Start a refund (alice and bob have balances), then look at it in the UI:\n",
+             Paste one of these, and look at it in the UI. alice and bob have balances; alice's strategy {STRATEGY} has\n\
+             open orders.\n",
             state = self.state_dir.display(),
             ui = self.ui_port,
             postgres = self.postgres_port,
             simulator = self.simulator_port,
             admin = self.simulator_admin_port,
         );
-        let refunds = [
-            ("alice", "BTC", "0.25", "BTC", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"),
-            ("bob", "ETH", "3", "ETH", "0x52908400098527886E0F7030069857D2E4169EE7"),
+        let bitcoin = json!({"network": "BTC", "address": "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"});
+        let ids = [format!("r-{stamp}"), format!("w-{stamp}"), format!("p-{stamp}")];
+        let starts = [
+            (
+                "Refund",
+                format!("refund/{}", ids[0]),
+                "refund 0.25 BTC to bob",
+                json!({
+                    "refund_id": ids[0], "user_id": "bob", "asset_id": "BTC", "amount": "0.25", "destination": bitcoin,
+                    "reason": "order cancelled",
+                }),
+            ),
+            (
+                "Withdraw",
+                format!("withdrawal/{}", ids[1]),
+                "withdraw 10 ETH of bob, which needs an approval",
+                json!({
+                    "withdrawal_id": ids[1], "user_id": "bob", "requested_by": "bob", "asset_id": "ETH", "amount": "10",
+                    "destination": {"network": "ETH", "address": "0x52908400098527886E0F7030069857D2E4169EE7"},
+                }),
+            ),
+            (
+                "PauseAndWithdraw",
+                format!("pause/{}", ids[2]),
+                "stop alice-mm and withdraw 0.49 BTC",
+                json!({
+                    "operation_id": ids[2], "strategy_key": STRATEGY, "user_id": "alice", "requested_by": "alice",
+                    "asset_id": "BTC", "amount": "0.49", "destination": bitcoin,
+                }),
+            ),
         ];
-        for (number, (user, asset, amount, network, address)) in refunds.into_iter().enumerate() {
-            let id = format!("r-{}", stamp + number as u64);
+        for (workflow, id, summary, input) in starts {
             println!(
-                "  {temporal} workflow start --fail-existing --task-queue backstop --type Refund \
-                 --workflow-id refund/{id} --static-summary 'refund {amount} {asset} to {user}' --input \
-                 '{{\"refund_id\":\"{id}\",\"user_id\":\"{user}\",\"asset_id\":\"{asset}\",\"amount\":\"{amount}\",\
-                 \"destination\":{{\"network\":\"{network}\",\"address\":\"{address}\"}},\"reason\":\"order cancelled\"}}'\n"
+                "  {temporal} workflow start --fail-existing --task-queue backstop --type {workflow} \
+                 --workflow-id {id} --static-summary '{summary}' --input '{input}'\n"
             );
         }
+        println!(
+            "  {temporal} workflow update execute -w withdrawal/{} --name approve --input \
+             '{{\"operator\":\"ann\",\"evidence\":\"called bob back\"}}'\n",
+            ids[1]
+        );
+    }
+
+    async fn books(&self) -> Result<Books> {
+        let url = format!("postgres://backstop_worker@127.0.0.1:{}/{DATABASE}", self.postgres_port);
+        Ok(Books::connect(database(&url)?, 2).await?)
+    }
+
+    fn exchange(&self) -> Result<Binance> {
+        let config = BinanceConfig {
+            base_url: format!("http://127.0.0.1:{}", self.simulator_port).parse()?,
+            api_key: KEY.into(),
+            api_secret: SECRET.to_owned().into(),
+            receive_window: Duration::from_secs(2),
+            answer_timeout: Duration::from_secs(5),
+        };
+        Ok(Binance::new(config)?)
     }
 }
 
@@ -153,6 +209,8 @@ impl Stack {
         register_search_attributes(&client, "default").await?;
         step("the simulator");
         self.simulator = Some(start_simulator(config).await?);
+        step("a strategy");
+        place_demo_orders(&config.books().await?, &config.exchange()?).await.context("placing the demo's orders")?;
         step("the worker");
         self.worker = Some(start_worker(config).await?);
         Ok(())
@@ -235,10 +293,11 @@ async fn start_worker(config: &DevConfig) -> Result<Service> {
     command.env("TEMPORAL_ADDRESS", format!("127.0.0.1:{}", config.temporal_port));
     command.env("DATABASE_URL", format!("postgres://backstop_worker@127.0.0.1:{}/{DATABASE}", config.postgres_port));
     command.env("BACKSTOP_VENUE_URL", format!("http://127.0.0.1:{}", config.simulator_port));
-    command.env("BACKSTOP_VENUE_KEY", "demo-key").env("BACKSTOP_VENUE_SECRET", "demo-secret");
+    command.env("BACKSTOP_VENUE_KEY", KEY).env("BACKSTOP_VENUE_SECRET", SECRET);
     // The paper exchange is quick and honest about time: nobody should wait a minute to see a lost answer heal.
     command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "2000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "500");
     command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "2500").env("BACKSTOP_VENUE_POLL_MAX_MS", "1000");
+    command.env("BACKSTOP_WATCH_EVERY_MS", "2000").env("BACKSTOP_ADOPT_AFTER_MS", "5000");
     let mut worker = Service::start("worker", &config.state_dir, command)?;
     worker.wait_ready(READY_DEADLINE, async || is_written(&ready_file)).await?;
     Ok(worker)
