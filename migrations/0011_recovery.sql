@@ -61,6 +61,12 @@ BEGIN
         v_lost := coalesce(v_lost, 'its opening');
         p.state := 'queued';
         PERFORM release_for_refund(p_payout_id, p_content);
+        -- A freeze does not undo what has happened; but what is not there can't be taken.
+        IF (SELECT available < p.amount FROM accounts WHERE id = p.account FOR NO KEY UPDATE) THEN
+            PERFORM refuse('BS002', format('%s has less than %s %s, which the books have lost the leaving of', p_owner,
+                               trim_scale(p_amount), p_asset),
+                           jsonb_build_object('owner', p_owner, 'asset', p_asset, 'needed', trim_scale(p_amount)::text));
+        END IF;
         PERFORM post(p_payout_id || '/open', 1, 'payout_open', p.account, NULL, -p.amount, 0, p.amount);
         p.opened_at := moment;
         p := move_payout(p, 'open');

@@ -59,30 +59,18 @@ impl FundOrder {
         ]);
         update(ctx, |progress| progress.operation = format!("order {}: {}", request.order_id, request.in_words()));
         let funding = Funding { order_id: request.order_id.to_string(), holder: ctx.workflow_id().to_owned(), request };
-        let mut refunds = Vec::new();
         let mut status = funding.open(ctx).await?;
         let waiting = begin(ctx, "wait for payments", "what came in is refunded");
-        while status.state == FundingState::Awaiting {
-            funding.start_refunds(ctx, &status, &mut refunds).await;
-            show(ctx, waiting, StepState::Running, &status);
-            let next = match funding.next(ctx, &status, &refunds).await {
-                Next::Changed(status) => Ok(status),
-                Next::Lost(refusal) => Err(StepFailure::Refused(refusal)),
-                Next::TimeIsUp => funding.expire(ctx, "not paid in time").await,
-                Next::Cancelled => funding.expire(ctx, "cancelled").await,
-            };
-            status = match next {
-                Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() => funding.open(ctx).await?,
-                next => next?,
-            };
-        }
-        let step = if status.state == FundingState::Funded { StepState::Done } else { StepState::Undoing };
-        show(ctx, waiting, step, &status);
-        funding.start_refunds(ctx, &status, &mut refunds).await;
-        for refund in refunds {
-            funding.follow(ctx, refund).await;
-        }
-        let status = funding.read(ctx).await.unwrap_or(status);
+        let status = loop {
+            funding.carry(ctx, status, waiting).await?;
+            match funding.read(ctx).await {
+                // The books have lost the order since: it is opened anew, and takes up what they have of it.
+                Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() => {
+                    status = funding.open(ctx).await?;
+                }
+                read => break read?,
+            }
+        };
         if status.state == FundingState::Expired {
             show(ctx, waiting, StepState::Undone, &status);
         }
@@ -158,6 +146,37 @@ impl Funding {
                 Err(failure)
             }
         }
+    }
+
+    /// Waits for the payments, and follows the refunds to their ends.
+    async fn carry(
+        &self,
+        ctx: &WorkflowContext<FundOrder>,
+        mut status: FundingStatus,
+        waiting: usize,
+    ) -> Result<(), StepFailure> {
+        let mut refunds = Vec::new();
+        while status.state == FundingState::Awaiting {
+            self.start_refunds(ctx, &status, &mut refunds).await;
+            show(ctx, waiting, StepState::Running, &status);
+            let next = match self.next(ctx, &status, &refunds).await {
+                Next::Changed(status) => Ok(status),
+                Next::Lost(refusal) => Err(StepFailure::Refused(refusal)),
+                Next::TimeIsUp => self.expire(ctx, "not paid in time").await,
+                Next::Cancelled => self.expire(ctx, "cancelled").await,
+            };
+            status = match next {
+                Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() => self.open(ctx).await?,
+                next => next?,
+            };
+        }
+        let step = if status.state == FundingState::Funded { StepState::Done } else { StepState::Undoing };
+        show(ctx, waiting, step, &status);
+        self.start_refunds(ctx, &status, &mut refunds).await;
+        for refund in refunds {
+            self.follow(ctx, refund).await;
+        }
+        Ok(())
     }
 
     /// Waits until the books have news, the time is up, or the workflow is cancelled. A signal has the venue read at once.

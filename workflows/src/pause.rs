@@ -7,6 +7,7 @@ use backstop_activities::{
 use backstop_domain::{
     InvalidInput, PauseRequest, PauseStatus,
     machine::{PauseState, PayoutState},
+    payout::PayoutReceipt,
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -55,8 +56,9 @@ impl PauseAndWithdraw {
         ]);
         let pause = Pause { holder: ctx.workflow_id().to_owned(), request };
         update(ctx, |progress| progress.operation = pause.in_words());
+        let mut known = None;
         for _ in 0..TRIES_MAX {
-            match pause.run(ctx).await {
+            match pause.run(ctx, &mut known).await {
                 Err(Ended::Lost) => tracing::warn!(operation = %pause.request.operation_id, "lost by the books"),
                 Err(Ended::With(termination)) => return Err(termination),
                 Ok(status) => return Ok(status),
@@ -75,6 +77,9 @@ impl PauseAndWithdraw {
         self.progress.clone()
     }
 }
+
+/// How the withdrawal ended.
+type Withdrawn = Result<PayoutReceipt, StepFailure>;
 
 /// Why the operation has no result.
 enum Ended {
@@ -99,8 +104,13 @@ struct Pause {
 }
 
 impl Pause {
-    /// From wherever the books say that the operation is, to its end.
-    async fn run(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, Ended> {
+    /// From wherever the books say that the operation is, to its end. `known` is how the withdrawal has ended: once that is
+    /// known, it is not started again, whatever the books have lost.
+    async fn run(
+        &self,
+        ctx: &WorkflowContext<PauseAndWithdraw>,
+        known: &mut Option<Withdrawn>,
+    ) -> Result<PauseStatus, Ended> {
         // What is not there at all is no operation that was lost.
         let mut status = self.open(ctx).await.map_err(|failure| Ended::With(failure.into()))?;
         show(ctx, &status);
@@ -113,7 +123,7 @@ impl Pause {
             show(ctx, &status);
         }
         if status.state == PauseState::Withdrawing {
-            status = self.withdraw(ctx).await?;
+            status = self.withdraw(ctx, known).await?;
             show(ctx, &status);
         }
         Ok(status)
@@ -189,7 +199,32 @@ impl Pause {
         })
     }
 
-    async fn withdraw(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, Ended> {
+    async fn withdraw(
+        &self,
+        ctx: &WorkflowContext<PauseAndWithdraw>,
+        known: &mut Option<Withdrawn>,
+    ) -> Result<PauseStatus, Ended> {
+        let ended = match known.take() {
+            Some(ended) => ended,
+            None => self.run_withdrawal(ctx).await,
+        };
+        let (end, why) = match &ended {
+            Ok(receipt) if receipt.state == PayoutState::Settled => (PauseEnd::Complete, String::new()),
+            Ok(receipt) => (PauseEnd::Fail, receipt.reason.clone().unwrap_or_else(|| receipt.state.name().into())),
+            Err(failure) => (PauseEnd::Fail, failure.to_string()),
+        };
+        *known = Some(ended.clone());
+        let status = self.end(ctx, end, &why).await?;
+        match ended {
+            Err(StepFailure::Cancelled) => {
+                show(ctx, &status);
+                Err(Ended::With(WorkflowTermination::cancelled()))
+            }
+            _ => Ok(status),
+        }
+    }
+
+    async fn run_withdrawal(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Withdrawn {
         let id = format!("withdrawal/{}", self.request.operation_id);
         let step = begin(ctx, "withdraw", "the withdrawal's own");
         let input = || RawInput::of(self.request.withdrawal());
@@ -200,21 +235,14 @@ impl Pause {
             Ok(started) => child.follow(ctx, || Withdraw::run, started).await,
             Err(failure) => Err(failure),
         };
-        let (end, why) = match &ended {
-            Ok(receipt) if receipt.state == PayoutState::Settled => (PauseEnd::Complete, String::new()),
-            Ok(receipt) => (PauseEnd::Fail, receipt.reason.clone().unwrap_or_else(|| receipt.state.name().into())),
-            Err(failure) => (PauseEnd::Fail, failure.to_string()),
-        };
-        let paid = end == PauseEnd::Complete;
-        note(ctx, step, if paid { StepState::Done } else { StepState::Failed }, if paid { "settled" } else { &why });
-        let status = self.end(ctx, end, &why).await?;
-        match ended {
-            Err(StepFailure::Cancelled) => {
-                show(ctx, &status);
-                Err(Ended::With(WorkflowTermination::cancelled()))
+        match &ended {
+            Ok(receipt) if receipt.state == PayoutState::Settled => note(ctx, step, StepState::Done, "settled"),
+            Ok(receipt) => {
+                note(ctx, step, StepState::Failed, receipt.reason.as_deref().unwrap_or(receipt.state.name()))
             }
-            _ => Ok(status),
+            Err(failure) => note(ctx, step, StepState::Failed, &failure.to_string()),
         }
+        ended
     }
 
     async fn end(

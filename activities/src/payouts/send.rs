@@ -8,6 +8,8 @@ use backstop_domain::{
     payout::{Answer, PayoutOrder, Submitted},
 };
 
+use serde_json::json;
+
 use super::{
     VenueActivities,
     venue::{RECORD_MARGIN_MS, unreadable},
@@ -108,8 +110,13 @@ impl VenueActivities {
     pub(super) async fn restore(&self, order: &PayoutOrder, attempts: u32) -> Result<(), BooksError> {
         tracing::warn!(payout = %order.payout_id, attempts, "the books have lost what the workflow knows; restoring it");
         let patience = &self.patience;
-        self.books.payout_restore(order, attempts, patience.receive_window, patience.visibility).await?;
-        Ok(())
+        let restored = self.books.payout_restore(order, attempts, patience.receive_window, patience.visibility).await;
+        if let Err(BooksError::Refused(refusal)) = &restored {
+            // It would have told so itself, had it not been refused.
+            let evidence = json!({"lost": "the payout", "attempts": attempts, "why": refusal.message});
+            self.books.find("books_lost_payout", order.payout_id.as_str(), "critical", &evidence).await?;
+        }
+        restored.map(drop)
     }
 
     /// Should this fail, the attempt stays pending: the next execution finds it in doubt and looks it up. Books that have

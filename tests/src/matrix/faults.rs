@@ -164,8 +164,10 @@ pub(super) fn all(golden: &Golden, seed: u64) -> Vec<Fault> {
             Fault::TemporalLost { at: at() },
             Fault::PostgresRestored { at: at(), from: None },
         ]);
-        if passed > 0 {
-            let from = Dice::new(step, seed).pick(&steps[..passed]);
+        let before: Vec<String> =
+            steps[..passed].iter().filter(|step| golden.ordered.contains(step)).cloned().collect();
+        if !before.is_empty() {
+            let from = Dice::new(step, seed).pick(&before);
             faults.push(Fault::PostgresRestored { at: at(), from: Some(from) });
         }
     }

@@ -35,6 +35,11 @@ impl Operation for FundOrder {
         vec![("payment_received", json!({}))]
     }
 
+    fn is_unordered(&self, step: &str) -> bool {
+        // It waits, reads deposits, and refunds side by side.
+        !step.starts_with("funding_open")
+    }
+
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str] {
         match disturbed {
             // What the exchange refuses to send back stays with the user.

@@ -31,6 +31,11 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// Steps that come sooner or later from one run to the next, so that no other can be said to come after them.
+    fn is_unordered(&self, _step: &str) -> bool {
+        false
+    }
+
     /// How the workflow may end: the `state` of its result, or the type of its failure, or `cancelled`.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str];
 }

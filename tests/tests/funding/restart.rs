@@ -40,13 +40,14 @@ async fn an_order_started_twice_at_once_under_two_ids_is_one_order() {
 
 #[tokio::test]
 async fn an_order_killed_around_its_steps_is_refunded_once() {
-    for point in [
+    let points = [
         "funding_open.after",
         "venue_deposits.after",
         "funding_expire.before",
         "funding_expire.after",
         "payout_open.after",
-    ] {
+    ];
+    futures::future::join_all(points.map(async |point| {
         let mut world = World::watched().await;
         let mut order = world.funding().await;
         order["payment_timeout_seconds"] = json!(2);
@@ -58,5 +59,6 @@ async fn an_order_killed_around_its_steps_is_refunded_once() {
         assert_eq!(world.end_of(&id(&order)).await.kind(), "expired", "{point}");
         assert_eq!(refunds(&world, &order).await, ["BTC 0.2 settled"], "{point}");
         assert_sound(&world).await;
-    }
+    }))
+    .await;
 }

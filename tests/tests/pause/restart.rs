@@ -6,7 +6,7 @@ use crate::{assert_sound, id, paid, withdrawal_id};
 
 #[tokio::test]
 async fn killed_around_every_step_it_withdraws_once() {
-    for point in [
+    let points = [
         "pause_open.before",
         "pause_open.after",
         "strategy_stop.after",
@@ -18,7 +18,8 @@ async fn killed_around_every_step_it_withdraws_once() {
         "venue_submit.sent",
         "pause_end.before",
         "pause_end.after",
-    ] {
+    ];
+    futures::future::join_all(points.map(async |point| {
         let mut world = World::new().await;
         let strategy = world.strategy().await;
         world.place(&strategy, "sell", "120000", "0.7", true).await;
@@ -30,12 +31,14 @@ async fn killed_around_every_step_it_withdraws_once() {
         assert_eq!(world.end_of(&id(&pause)).await.kind(), "completed", "{point}");
         assert_eq!(paid(&world, &pause).await, 1, "{point}");
         assert_sound(&world).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
 async fn terminated_at_any_point_and_started_again_it_withdraws_once() {
-    for point in ["strategy_stop.after", "venue_drain.before", "withdrawal_request.after", "venue_confirm.before"] {
+    let points = ["strategy_stop.after", "venue_drain.before", "withdrawal_request.after", "venue_confirm.before"];
+    futures::future::join_all(points.map(async |point| {
         let world = World::new().await;
         let strategy = world.strategy().await;
         world.place(&strategy, "sell", "120000", "0.7", true).await;
@@ -49,7 +52,8 @@ async fn terminated_at_any_point_and_started_again_it_withdraws_once() {
         assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed", "{point}");
         assert_eq!(paid(&world, &pause).await, 1, "{point}");
         assert_sound(&world).await;
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]

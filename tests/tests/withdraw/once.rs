@@ -88,9 +88,9 @@ async fn a_withdrawal_of_more_than_the_balance_is_refused_and_moves_nothing() {
 
 #[tokio::test]
 async fn a_withdrawal_killed_around_every_step_of_its_opening_is_paid_once() {
-    for point in
-        ["withdrawal_request.before", "withdrawal_request.after", "withdrawal_claim.before", "withdrawal_claim.after"]
-    {
+    let points =
+        ["withdrawal_request.before", "withdrawal_request.after", "withdrawal_claim.before", "withdrawal_claim.after"];
+    futures::future::join_all(points.map(async |point| {
         let mut world = World::new().await;
         let withdrawal = world.withdrawal("0.25").await;
         let id = id(&withdrawal);
@@ -100,7 +100,8 @@ async fn a_withdrawal_killed_around_every_step_of_its_opening_is_paid_once() {
         world.start_worker().await;
         assert_eq!(world.end_of(&id).await.kind(), "settled", "{point}");
         assert_eq!(world.verdict(&id).await, Verdict::Paid, "{point}");
-    }
+    }))
+    .await;
 }
 
 #[tokio::test]
