@@ -128,7 +128,7 @@ impl Run {
         }
         if own.postgres || own.temporal {
             // What has lost its workflow, or its books, is found by the watch.
-            world.settings.push(("BACKSTOP_WATCH_EVERY_MS", "300"));
+            world.settings.push(("BACKSTOP_WATCH_EVERY_MS", "2000"));
         }
         world.exchange.set(json!({"dedupe": dice.pick(&["none", "dedupe", "duplicate_error"])})).await;
         world.start_worker().await;
@@ -306,6 +306,13 @@ impl Run {
                 self.is_safe().await;
             } else if flow::waiting_for(&self.world, id).await.is_some() {
                 return Some("waiting for an operator".into());
+            }
+            // Where the books have lost what nobody can give back, a person has to: somebody down the line asks for one.
+            if or_waiting
+                && tokio::time::Instant::now() + CONVERGES_WITHIN / 2 > until
+                && checker::is_told(&self.world).await
+            {
+                return Some("told by a critical finding".into());
             }
             if tokio::time::Instant::now() > until {
                 let question = flow::waiting_for(&self.world, id).await;
