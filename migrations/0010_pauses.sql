@@ -159,7 +159,7 @@ BEGIN
     IF p.state IN ('completed', 'failed', 'blocked') OR p_event = 'block' AND p.state <> 'draining' THEN
         RETURN pause_status(p);
     END IF;
-    RETURN pause_status(move_pause(p, p_event, p_reason));
+    RETURN pause_status(move_pause(p, p_event, nullif(p_reason, '')));
 END $$;
 
 CREATE TRIGGER pauses_stay BEFORE DELETE ON pauses FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

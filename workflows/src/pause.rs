@@ -27,7 +27,7 @@ use crate::{
 
 /// How often an operation is taken up anew that the books have lost, as by a restore.
 const TRIES_MAX: u32 = 5;
-const FORWARD: &str = "none: started again, the operation goes on";
+const FORWARD: &str = "started again, the operation goes on";
 
 /// Stops a strategy and withdraws: one result, however often it is started.
 #[workflow]

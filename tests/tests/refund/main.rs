@@ -9,3 +9,4 @@ mod lookups;
 mod once;
 mod operator;
 mod restart;
+mod watch;
