@@ -47,7 +47,7 @@ fn raw(value: Value) -> RawValue {
     RawValue::from_value(&RawInput::of(value), &PayloadConverter::default())
 }
 
-fn value(raw: RawValue) -> Value {
+fn value(raw: &RawValue) -> Value {
     raw.payloads.first().map_or(Value::Null, |payload| serde_json::from_slice(&payload.data).unwrap_or_default())
 }
 
@@ -128,7 +128,7 @@ impl World {
         let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
         let result = tokio::time::timeout(DEADLINE, handle.get_result(WorkflowGetResultOptions::default())).await;
         match result.unwrap_or_else(|_| panic!("{id} did not end within {DEADLINE:?}")) {
-            Ok(result) => End::Result(value(result)),
+            Ok(result) => End::Result(value(&result)),
             Err(WorkflowGetResultError::Failed(error)) => match *error {
                 IncomingError::Application(error) => {
                     End::Failed(error.type_name().unwrap_or_default().to_owned(), error.to_string())
@@ -162,7 +162,7 @@ impl World {
         let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
         let options = WorkflowExecuteUpdateOptions::default();
         let answer = handle.execute_update(UntypedUpdate::new(name), raw(input), options).await;
-        answer.map(value).map_err(|error| causes(&error))
+        answer.map(|answer| value(&answer)).map_err(|error| causes(&error))
     }
 
     /// Sends a signal.

@@ -76,10 +76,12 @@ impl<I> Child<'_, I> {
             if let Some(started) = started {
                 match started.result().await {
                     Ok(output) => return Ok(output),
-                    Err(error) => match classify_child(&error) {
-                        Some(failure) => return Err(failure),
-                        None => tracing::info!(id = self.id, "ended by force; it is started again"),
-                    },
+                    Err(error) => {
+                        if let Some(failure) = classify_child(&error) {
+                            return Err(failure);
+                        }
+                        tracing::info!(id = self.id, "ended by force; it is started again");
+                    }
                 }
             }
             // Untouched by cancellation: what was started is not left before its end is known.

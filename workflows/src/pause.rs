@@ -151,12 +151,12 @@ impl Pause {
     ) -> Result<PauseStatus, StepFailure> {
         let strategy_key = self.request.strategy_key.to_string();
         let mut saga = Saga::new(ctx);
-        let stop = StopStrategy {
+        let halt = StopStrategy {
             strategy_key: strategy_key.clone(),
             by: self.request.requested_by.to_string(),
             reason: format!("operation {}", self.request.operation_id),
         };
-        saga.step("stop strategy", &PauseActivities::stop, stop)
+        saga.step("stop strategy", &PauseActivities::stop, halt)
             .no_undo("starting it again is for its owner to decide")
             .run(&format!("stop strategy {strategy_key}"))
             .await?;
@@ -238,7 +238,7 @@ impl Pause {
         match &ended {
             Ok(receipt) if receipt.state == PayoutState::Settled => note(ctx, step, StepState::Done, "settled"),
             Ok(receipt) => {
-                note(ctx, step, StepState::Failed, receipt.reason.as_deref().unwrap_or(receipt.state.name()))
+                note(ctx, step, StepState::Failed, receipt.reason.as_deref().unwrap_or(receipt.state.name()));
             }
             Err(failure) => note(ctx, step, StepState::Failed, &failure.to_string()),
         }

@@ -22,9 +22,9 @@ impl Operation for PauseAndWithdraw {
     fn prepare<'a>(&'a self, world: &'a World) -> BoxFuture<'a, Order> {
         async move {
             let strategy = world.strategy().await;
-            let sell = world.place(&strategy, "sell", "120000", "0.7", true).await;
+            let order = world.place(&strategy, "sell", "120000", "0.7", true).await;
             world.place(&strategy, "buy", "50000", "0.1", true).await;
-            world.exchange.fill(&sell, json!({"qty": "0.1", "fee": "12", "fee_asset": "USDT"})).await;
+            world.exchange.fill(&order, json!({"qty": "0.1", "fee": "12", "fee_asset": "USDT"})).await;
             let input = world.pause(&strategy, "0.45");
             Order { id: format!("pause/{}", input["operation_id"].as_str().unwrap()), input }
         }
