@@ -18,7 +18,7 @@ use crate::{
     books::{AttemptPermit, BooksError, PayoutStanding},
     failpoint,
     failure::Failure,
-    venue::{SendOutcome, Withdrawal},
+    venue::{Question, SendOutcome, Withdrawal},
 };
 
 /// A payout that was opened this recently, by the workflow that sends it, can't have been sent before.
@@ -87,10 +87,17 @@ impl VenueActivities {
             tokio::time::sleep(self.patience.receive_window + self.patience.visibility).await;
         }
         let standing = self.standing_or_restored(order).await?;
-        let now = standing.now_ms;
-        let since = now - standing.open_for_ms.unwrap_or_default() - RECORD_MARGIN_MS;
-        let found = self.venue.withdrawals(&standing.receipt.client_id, since, now + RECORD_MARGIN_MS, now).await;
-        let Some(record) = found.map_err(unreadable)?.into_iter().next() else { return Ok(None) };
+        let now_ms = standing.now_ms;
+        let question = Question {
+            client_id: &standing.receipt.client_id,
+            from_ms: now_ms - standing.open_for_ms.unwrap_or_default() - RECORD_MARGIN_MS,
+            until_ms: now_ms + RECORD_MARGIN_MS,
+            now_ms,
+            // A look that begins now; all who wait for one share it.
+            max_age: Duration::ZERO,
+        };
+        let found = self.history.look_up(question).await.map_err(unreadable)?;
+        let Some(record) = found.records.into_iter().next() else { return Ok(None) };
         self.restore(order, 1).await?;
         let reason = format!("the venue has withdrawal {}, of which the books have lost the attempt", record.id);
         Ok(Some(Submitted { attempt: 1, outcome: Answer::Unknown { reason } }))
