@@ -40,6 +40,11 @@ impl Operation for FundOrder {
         !step.starts_with("funding_open")
     }
 
+    fn is_skippable(&self, step: &str) -> bool {
+        // What is in when the order opens is taken up at once.
+        step.starts_with("funding_await")
+    }
+
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str] {
         match disturbed {
             // What the exchange refuses to send back stays with the user.

@@ -59,6 +59,8 @@ pub struct Golden {
     pub signalled: bool,
     /// The steps of which it is certain that they come before all later ones.
     pub ordered: Vec<String>,
+    /// The steps that may be left out.
+    pub skippable: Vec<String>,
 }
 
 impl Golden {
@@ -67,9 +69,10 @@ impl Golden {
         let plain = run(operation, &Variant::Plain, seed).await;
         let paths = paths(&plain.world.exchange.log().await);
         let signalled = !operation.signals(&plain.order).is_empty();
-        let mut golden = Self { points: Vec::new(), paths, signalled, ordered: Vec::new() };
+        let mut golden = Self { points: Vec::new(), paths, signalled, ordered: Vec::new(), skippable: Vec::new() };
         golden.note(&Variant::Plain, &plain.world.passed());
         golden.ordered = golden.steps().into_iter().filter(|step| !operation.is_unordered(step)).collect();
+        golden.skippable = golden.steps().into_iter().filter(|step| operation.is_skippable(step)).collect();
         let mut variants = vec![Variant::Refused];
         if operation.hurry(&mut plain.order.input.clone(), 1) {
             variants.push(Variant::Unconfirmed);

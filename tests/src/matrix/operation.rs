@@ -36,6 +36,12 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// Steps that it does without when the watch was quicker. In a world where somebody takes a copy of the books first, it
+    /// often is.
+    fn is_skippable(&self, _step: &str) -> bool {
+        false
+    }
+
     /// How the workflow may end: the `state` of its result, or the type of its failure, or `cancelled`.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str];
 }
