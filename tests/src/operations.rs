@@ -92,6 +92,15 @@ impl World {
         })
     }
 
+    /// Waits until a workflow of this id runs.
+    pub async fn runs(&self, id: &str) {
+        let held = wait_until(DEADLINE, async || {
+            let described = self.temporal(&["workflow", "describe", "-w", id, "-o", "json"]).await;
+            String::from_utf8_lossy(&described.stdout).contains("WORKFLOW_EXECUTION_STATUS_RUNNING")
+        });
+        assert!(held.await, "{id} does not run");
+    }
+
     /// Whether the books have an operation of this workflow that is not over.
     pub async fn is_unfinished(&self, id: &str) -> bool {
         let sql = "SELECT EXISTS (SELECT FROM unfinished WHERE holder = $1)";

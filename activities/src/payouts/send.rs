@@ -46,7 +46,10 @@ impl VenueActivities {
             address: order.destination.address.as_str(),
             tag: order.destination.tag.as_ref().map(backstop_domain::BusinessId::as_str),
         };
-        let outcome = self.venue.submit(withdrawal, permit.signed_at_ms).await;
+        let outcome = match self.venue.submit(withdrawal, permit.signed_at_ms).await {
+            SendOutcome::Unknown(reason) if failpoint::broken("rejections_widened") => SendOutcome::Rejected(reason),
+            outcome => outcome,
+        };
         failpoint::pass("venue_submit.sent").await;
         tracing::info!(payout = %order.payout_id, attempt = permit.attempt, ?outcome, "sent");
         self.record(order, permit.attempt, &outcome).await?;

@@ -157,8 +157,12 @@ pub(super) async fn safety(world: &World) -> Vec<String> {
 
 /// What must hold once everything is over.
 pub(super) async fn final_state(world: &World) -> Vec<String> {
-    let picture = Picture::take(world, &mut world.database.owner().await).await;
-    [picture.unsafe_now(), picture.unsettled(world)].concat()
+    let mut books = world.database.owner().await;
+    let picture = Picture::take(world, &mut books).await;
+    let critical = "SELECT kind || ' of ' || subject FROM findings WHERE state = 'open' AND severity = 'critical'";
+    let found: Vec<String> = sqlx::query_scalar(critical).fetch_all(&mut books).await.unwrap();
+    let found = found.into_iter().map(|finding| format!("a critical finding is open: {finding}")).collect();
+    [picture.unsafe_now(), picture.unsettled(world), found].concat()
 }
 
 /// What must hold where the books have lost history: nobody was paid twice, and where the two books differ somebody
