@@ -79,7 +79,8 @@ BEGIN
            SET outcome = 'absent', detail = concat_ws('; ', detail, 'void, for a later attempt was granted')
          WHERE payout_id = p_payout_id AND outcome IN ('pending', 'unknown');
         INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after, outcome, detail)
-        SELECT p_payout_id, n, moment, moment + p_recv_window_ms * interval '1 ms',
+        -- When it was sent, nobody knows any more: lookups begin at `signed_at`, and have to reach back to it.
+        SELECT p_payout_id, n, moment - interval '7 days', moment + p_recv_window_ms * interval '1 ms',
                moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms',
                CASE WHEN n = p_attempts THEN 'unknown' ELSE 'not_sent' END, 'lost by the books, known to the workflow'
           FROM generate_series(v_known + 1, p_attempts) AS n;

@@ -119,6 +119,17 @@ async fn attempts_that_were_lost_are_in_doubt_again_and_those_before_them_void()
 }
 
 #[tokio::test]
+async fn a_restored_attempt_is_looked_up_from_long_before_it_was_restored() {
+    let mut desk = Desk::open().await;
+    let order = order("late", "0.1");
+    restore(&desk, &order, 1).await;
+    // It was sent before the books were put back: nobody knows when, and a lookup that begins later would not see it.
+    let days = "SELECT date_part('day', clock_timestamp() - signed_at)::text FROM payout_attempts";
+    assert_eq!(desk.texts(days).await, ["7"]);
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
 async fn where_nothing_was_lost_nothing_is_changed() {
     for kind in KINDS {
         for event in [None, Some(AttemptEvent::Lose), Some(AttemptEvent::NotSend)] {
