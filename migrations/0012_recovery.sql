@@ -34,11 +34,12 @@ CREATE VIEW unfinished AS
 
 -- Restored from a backup, the books may have lost what a workflow knows to have happened: that a payout was opened, and
 -- how often it was attempted. It is taken down again, as a fact, and a critical finding says so. What the venue made of
--- the attempts, its record has to tell: their time begins anew, so that nothing is given up too early.
+-- the attempts, its record has to tell: their time begins anew, so that nothing is given up too early. Where the venue's
+-- reference of the last attempt is known, that attempt was accepted.
 CREATE FUNCTION payout_restore(
     p_payout_id text, p_kind text, p_holder text, p_content jsonb, p_input jsonb, p_client_id text, p_owner text,
     p_requested_by text, p_asset text, p_amount numeric, p_network text, p_address text, p_tag text,
-    p_attempts int, p_recv_window_ms int, p_visibility_ms int
+    p_attempts int, p_venue_reference text, p_recv_window_ms int, p_visibility_ms int
 ) RETURNS payout_receipt
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -78,11 +79,13 @@ BEGIN
         UPDATE payout_attempts
            SET outcome = 'absent', detail = concat_ws('; ', detail, 'void, for a later attempt was granted')
          WHERE payout_id = p_payout_id AND outcome IN ('pending', 'unknown');
-        INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after, outcome, detail)
-        -- When it was sent, nobody knows any more: lookups begin at `signed_at`, and have to reach back to it.
-        SELECT p_payout_id, n, moment - interval '7 days', moment + p_recv_window_ms * interval '1 ms',
+        INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after, outcome, venue_reference, detail)
+        -- When it was sent, nobody knows any more: lookups begin at `signed_at`, and have to reach back to it; but a venue
+        -- may refuse to look for one id further than 7 days back (Binance Wallet API, "Withdraw History").
+        SELECT p_payout_id, n, moment - interval '6 days 23 hours', moment + p_recv_window_ms * interval '1 ms',
                moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms',
-               CASE WHEN n = p_attempts THEN 'unknown' ELSE 'not_sent' END, 'lost by the books, known to the workflow'
+               CASE WHEN n < p_attempts THEN 'not_sent' WHEN p_venue_reference IS NULL THEN 'unknown' ELSE 'accepted' END,
+               CASE WHEN n = p_attempts THEN p_venue_reference END, 'lost by the books, known to the workflow or the venue'
           FROM generate_series(v_known + 1, p_attempts) AS n;
         IF p.state = 'opened' THEN
             p := move_payout(p, 'attempt');

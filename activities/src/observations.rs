@@ -139,6 +139,12 @@ impl ObservationActivities {
                 self.books.find("payout_on_its_way_after_end", id, "critical", &evidence).await?;
                 Ok(true)
             }
+            // Every send is recorded before it is made: the books have lost this one. Its workflow finds it before it sends.
+            (PayoutState::AwaitingApproval | PayoutState::Queued | PayoutState::Opened, _) => {
+                let id = receipt.payout_id.as_str();
+                self.books.find("withdrawal_without_attempt", id, "critical", &evidence).await?;
+                Ok(true)
+            }
             // Its workflow is still at it.
             _ => Ok(false),
         }

@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use backstop::stack::wait_until;
 use backstop_simulator::{Config, Running, Simulator};
@@ -187,6 +192,15 @@ impl Exchange {
     pub async fn pay_behind_our_back(&self, payout_id: &str, amount: &str) {
         let body = json!({"client_id": client_id(payout_id), "coin": "BTC", "amount": amount, "state": "completed"});
         self.admin(reqwest::Method::POST, "/withdrawals", Some(body)).await;
+    }
+
+    /// The same, so long ago, and still on its way. Returns the exchange's id of it.
+    pub async fn make_behind_our_back(&self, payout_id: &str, amount: &str, ago_ms: u64) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let at = u64::try_from(now).unwrap() - ago_ms;
+        let body = json!({"client_id": client_id(payout_id), "coin": "BTC", "amount": amount, "executed_at_ms": at});
+        let made = self.admin(reqwest::Method::POST, "/withdrawals", Some(body)).await;
+        made["id"].as_str().unwrap().to_owned()
     }
 
     /// Puts a withdrawal into a state.

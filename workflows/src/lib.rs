@@ -3,6 +3,7 @@
 
 mod call;
 mod child;
+mod desk;
 mod failure;
 mod fund;
 mod input;

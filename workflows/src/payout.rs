@@ -4,23 +4,23 @@
 use std::time::{Duration, SystemTime};
 
 use backstop_activities::payouts::{
-    Abandon, Confirm, Escalate, LedgerActivities, Resolve, Return, Settle, VenueActivities,
+    Abandon, Confirm, Escalate, KnownAttempts, LedgerActivities, Return, Settle, VenueActivities,
 };
 use backstop_domain::{
-    Resolution,
     machine::PayoutState,
     payout::{Answer, Confirmed, PayoutOrder, PayoutReceipt, PayoutRef, Submitted},
 };
-use futures::{FutureExt, future::FusedFuture};
+use futures::FutureExt;
 use temporalio_common::ActivityDefinition;
 use temporalio_sdk::{
-    CancellableFuture, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowTermination,
+    CancellableFuture, TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
+    WorkflowTermination,
 };
 
 use crate::{
     call::venue_options,
+    desk::{Payer, answer},
     failure::{StepFailure, classify},
-    input::RawInput,
     progress::Tracked,
     saga::{DeclaredStep, Past, Pivot, Saga, Unwound, update, wait_for_operator},
     search, venue_queue,
@@ -30,28 +30,8 @@ use crate::{
 const SENDS_MAX: u32 = 5;
 /// How long the venue is looked at when its time is over already, as after a long absence of all workers.
 const LAST_LOOK: Duration = Duration::from_secs(5);
-/// How long an operator's update waits for the venue's record before it is refused.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a workflow that pays out keeps for the operator's update.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Desk {
-    venue: String,
-    resolved: Option<PayoutReceipt>,
-    /// True while a second person is asked whether it may go at all.
-    pub(crate) awaits_approval: bool,
-    /// What that person has made of it.
-    pub(crate) decided: Option<PayoutReceipt>,
-}
-
-/// A workflow that pays out.
-pub(crate) trait Payer: Tracked {
-    /// The operator's desk.
-    fn desk(&mut self) -> &mut Desk;
-
-    /// The same, for looking.
-    fn desk_shown(&self) -> &Desk;
-}
+/// Between two looks for a payout whose end can't be booked.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
 
 /// The first step of every payout: `activity` writes its row, and the row's undo is the one that knows of the pivot.
 pub(crate) fn begin<'a, W: Tracked, A>(
@@ -84,16 +64,18 @@ pub(crate) async fn carry<W: Payer>(
             let options =
                 venue_options(&queue, Some(confirm_timeout), &journey.says("submit"), &ctx.cancellation_token());
             match saga.pivot("submit to the venue", VenueActivities::submit, journey.order.clone(), options).await {
-                Pivot::Crossed(past, sent) => journey.forward(past, receipt, Sent::of(sent, 0)).await,
+                Pivot::Crossed(past, sent) => {
+                    journey.forward(past, receipt, Sent::of(sent, KnownAttempts::default())).await
+                }
                 Pivot::Undone(failure) => return Err(undone(ctx, failure)),
             }
         }
-        Ok(receipt) => journey.forward(saga.already_past(), receipt, Sent::Unheard { attempts: 0 }).await,
+        Ok(receipt) => journey.forward(saga.already_past(), receipt, Sent::unheard(0)).await,
         Err(failure) => match saga.unwind(failure).await {
             Unwound::Undone(failure) => return Err(undone(ctx, failure)),
             Unwound::TooLate(past) => {
                 let receipt = journey.read(&past).await;
-                journey.forward(past, receipt, Sent::Unheard { attempts: 1 }).await
+                journey.forward(past, receipt, Sent::unheard(1)).await
             }
         },
     };
@@ -110,33 +92,44 @@ fn undone<W: Tracked>(ctx: &WorkflowContext<W>, failure: StepFailure) -> Workflo
     if ctx.cancellation_token().is_cancelled() { WorkflowTermination::cancelled() } else { failure.into() }
 }
 
-/// What is known of the last send, and of how many there were.
+/// What is known of the last send, and of all there were.
 #[derive(PartialEq)]
 enum Sent {
     /// The send came back.
     Heard(Submitted),
     /// Nobody heard how it went.
-    Unheard { attempts: u32 },
+    Unheard(KnownAttempts),
     /// The venue took nothing within the time for sending, or asked for more time than there is; or the books let nothing
     /// more be sent.
-    GaveUp { attempts: u32 },
+    GaveUp(KnownAttempts),
 }
 
 impl Sent {
-    /// Reads how a send ended, of which there were `before` at least.
-    fn of(result: Result<Submitted, StepFailure>, before: u32) -> Self {
+    /// Reads how a send ended, before which so much was known.
+    fn of(result: Result<Submitted, StepFailure>, before: KnownAttempts) -> Self {
         match result {
             Ok(submitted) => Self::Heard(submitted),
-            Err(StepFailure::Expired(_) | StepFailure::Refused(_)) => Self::GaveUp { attempts: before },
-            Err(_) => Self::Unheard { attempts: before },
+            Err(StepFailure::Expired(_) | StepFailure::Refused(_)) => Self::GaveUp(before),
+            Err(_) => Self::Unheard(before),
         }
     }
 
-    /// How many attempts there were at least. Books that know of fewer have lost some.
-    fn attempts(&self) -> u32 {
+    /// An attempt of which nothing else is known.
+    fn unheard(count: u32) -> Self {
+        Self::Unheard(KnownAttempts { count, accepted_as: None })
+    }
+
+    /// What there was, at least. Books that know of less have lost some.
+    fn known(&self) -> KnownAttempts {
         match self {
-            Self::Heard(submitted) => submitted.attempt,
-            Self::Unheard { attempts } | Self::GaveUp { attempts } => *attempts,
+            Self::Heard(Submitted { attempt, outcome }) => KnownAttempts {
+                count: *attempt,
+                accepted_as: match outcome {
+                    Answer::Accepted { venue_reference } => Some(venue_reference.clone()),
+                    Answer::Rejected { .. } | Answer::Unknown { .. } => None,
+                },
+            },
+            Self::Unheard(known) | Self::GaveUp(known) => known.clone(),
         }
     }
 }
@@ -176,7 +169,7 @@ impl Journey {
         };
         match ended {
             Ok(receipt) => receipt,
-            Err(failure) => self.ask_an_operator(&past, &queue, failure, sent.attempts()).await,
+            Err(failure) => self.ask_an_operator(&past, &queue, failure, sent.known()).await,
         }
     }
 
@@ -192,12 +185,12 @@ impl Journey {
             }
             let within = self.remaining(past.ctx()).unwrap_or(LAST_LOOK);
             let options = venue_options(queue, Some(within), &self.says("confirm"), &WorkflowCancellationToken::new());
-            let input = Confirm { order: self.order.clone(), attempts: sent.attempts(), slowly: false };
+            let input = Confirm { order: self.order.clone(), known: sent.known(), slowly: false };
             let confirmed = past.venue("confirm with the venue", VenueActivities::confirm, input, options).await?;
-            let gave_up = matches!(sent, Sent::GaveUp { .. });
+            let gave_up = matches!(sent, Sent::GaveUp(_));
             let may_send = confirmed == Confirmed::Absent && !gave_up && round < SENDS_MAX;
             match self.remaining(past.ctx()) {
-                Some(within) if may_send => *sent = self.send_again(past, queue, within, sent.attempts()).await,
+                Some(within) if may_send => *sent = self.send_again(past, queue, within, sent.known()).await,
                 _ => match self.end(past, confirmed).await {
                     // Not what the venue says, but what the books have lost meanwhile: looked up again, it comes back.
                     Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() && round < SENDS_MAX => {}
@@ -208,7 +201,7 @@ impl Journey {
         self.end(past, Confirmed::Absent).await
     }
 
-    async fn send_again<W: Payer>(&self, past: &Past<W>, queue: &str, within: Duration, before: u32) -> Sent {
+    async fn send_again<W: Payer>(&self, past: &Past<W>, queue: &str, within: Duration, before: KnownAttempts) -> Sent {
         let options = venue_options(queue, Some(within), &self.says("send again"), &WorkflowCancellationToken::new());
         Sent::of(past.venue("send again", VenueActivities::submit, self.order.clone(), options).await, before)
     }
@@ -255,18 +248,48 @@ impl Journey {
         &self,
         past: &Past<W>,
         queue: &str,
-        failure: StepFailure,
-        attempts: u32,
+        mut failure: StepFailure,
+        known: KnownAttempts,
     ) -> PayoutReceipt {
         let ctx = past.ctx();
-        let input = Escalate { payout: self.payout.clone(), evidence: failure.to_string() };
-        match past.ledger("call an operator", &LedgerActivities::escalate, input, &self.says("escalate")).await {
-            Ok(receipt) if receipt.state.is_final() => return receipt,
-            _ => self.ask(ctx, &failure),
+        ctx.state_mut(|workflow| workflow.desk().known = known.clone());
+        loop {
+            let input = Escalate { payout: self.payout.clone(), evidence: failure.to_string() };
+            match past.ledger("call an operator", &LedgerActivities::escalate, input, &self.says("escalate")).await {
+                Ok(receipt) if receipt.state.is_final() => return receipt,
+                _ => self.ask(ctx, &failure),
+            }
+            match self.look_or_hear(past, queue, &known).await {
+                Ok(receipt) => {
+                    update(ctx, |progress| progress.waiting_for = None);
+                    return receipt;
+                }
+                Err(why) => failure = why,
+            }
+            // Whatever keeps the answer from being booked may pass: it is looked for again, unless an operator is first.
+            self.ask(ctx, &failure);
+            let options =
+                TimerOptions::builder(LOOK_AGAIN).cancellation_token(WorkflowCancellationToken::new()).build();
+            let mut answered = std::pin::pin!(answer(ctx));
+            let mut pause = std::pin::pin!(ctx.timer(options));
+            temporalio_sdk::workflows::select! {
+                receipt = answered => return receipt,
+                _ = pause => {}
+            }
         }
+    }
+
+    /// Looks at the venue's record until it tells something final, or an operator does.
+    async fn look_or_hear<W: Payer>(
+        &self,
+        past: &Past<W>,
+        queue: &str,
+        known: &KnownAttempts,
+    ) -> Result<PayoutReceipt, StepFailure> {
+        let ctx = past.ctx();
         let token = WorkflowCancellationToken::new();
         let options = venue_options(queue, None, &self.says("keep looking for"), &token);
-        let input = Confirm { order: self.order.clone(), attempts, slowly: true };
+        let input = Confirm { order: self.order.clone(), known: known.clone(), slowly: true };
         let mut looking = std::pin::pin!(ctx.execute_activity(VenueActivities::confirm, input, options));
         let mut answered = std::pin::pin!(answer(ctx));
         let confirmed = temporalio_sdk::workflows::select! {
@@ -277,24 +300,11 @@ impl Journey {
                     Some(_) => {}
                     None => looking.cancel(),
                 }
-                return receipt;
+                return Ok(receipt);
             }
-            confirmed = looking => confirmed.map_err(|error| classify(&error)),
+            confirmed = looking => confirmed.map_err(|error| classify(&error))?,
         };
-        let ended = match confirmed {
-            Ok(confirmed) => self.end(past, confirmed).await,
-            Err(failure) => Err(failure),
-        };
-        match ended {
-            Ok(receipt) => {
-                update(ctx, |progress| progress.waiting_for = None);
-                receipt
-            }
-            Err(failure) => {
-                self.ask(ctx, &failure);
-                answered.await
-            }
-        }
+        self.end(past, confirmed).await
     }
 
     fn ask<W: Tracked>(&self, ctx: &WorkflowContext<W>, failure: &StepFailure) {
@@ -305,59 +315,6 @@ impl Journey {
         update(ctx, |progress| progress.waiting_for = Some(question));
         show(ctx, PayoutState::NeedsOperator.name());
     }
-}
-
-/// The end that an operator's update brings, untouched by cancellation.
-fn answer<W: Payer>(ctx: &WorkflowContext<W>) -> impl FusedFuture<Output = PayoutReceipt> {
-    let detached = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
-    let ctx = ctx.clone();
-    async move {
-        loop {
-            let waiting = ctx.wait_condition_with_options(|w| w.desk_shown().resolved.is_some(), detached.clone());
-            let _ = waiting.await;
-            if let Some(receipt) = ctx.state(|workflow| workflow.desk_shown().resolved.clone()) {
-                update(&ctx, |progress| progress.waiting_for = None);
-                return receipt;
-            }
-        }
-    }
-    .fuse()
-}
-
-/// The `resolve` update: an operator's word, refused while nobody asked for it.
-pub(crate) fn check_resolve<W: Payer>(workflow: &W, input: &RawInput) -> Result<(), String> {
-    input.read(Resolution::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
-    match workflow.shown().waiting_for {
-        Some(_) if !workflow.desk_shown().awaits_approval => Ok(()),
-        _ => Err(format!("NotAllowed: {} is waiting for no operator", workflow.shown().operation)),
-    }
-}
-
-/// Carries an operator's word to the books, by way of the venue's record. Where it is an undo that waits, or the books,
-/// the word is that the obstacle is gone, and nothing is decided: the step is tried again.
-pub(crate) async fn resolve<W: Payer>(
-    ctx: &WorkflowContext<W>,
-    order: &PayoutOrder,
-    input: &RawInput,
-) -> Result<Option<PayoutReceipt>, String> {
-    let resolution = input.read(Resolution::read).map_err(|invalid| format!("InvalidInput: {invalid}"))?;
-    let venue = ctx.state(|workflow| workflow.desk_shown().venue.clone());
-    if venue.is_empty() {
-        update(ctx, |progress| progress.waiting_for = None);
-        return Ok(None);
-    }
-    let payout = order.as_ref();
-    let summary = format!("resolve {} as {:?}, says {}", order.payout_id, resolution.verdict, resolution.operator);
-    let token = WorkflowCancellationToken::new();
-    let queue = venue_queue(ctx.task_queue(), &venue);
-    let options = venue_options(&queue, Some(RESOLVE_TIMEOUT), &summary, &token);
-    let done = ctx.execute_activity(VenueActivities::resolve, Resolve { payout, resolution }, options).await;
-    let receipt = done.map_err(|error| match classify(&error) {
-        StepFailure::Refused(refusal) => format!("{}: {refusal}", refusal.kind.name()),
-        failure => failure.to_string(),
-    })?;
-    ctx.state_mut(|workflow| workflow.desk().resolved = Some(receipt.clone()));
-    Ok(Some(receipt))
 }
 
 pub(crate) fn show_state<W: Tracked>(ctx: &WorkflowContext<W>, receipt: &PayoutReceipt) {

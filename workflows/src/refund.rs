@@ -9,8 +9,9 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
+    desk::{self, Desk, Payer, check_resolve},
     input::{RawInput, refuse},
-    payout::{self, Desk, Payer, begin, carry, check_resolve},
+    payout::{begin, carry},
     progress::{Progress, Tracked},
     saga::{Saga, update},
     search,
@@ -61,7 +62,7 @@ impl Refund {
     pub async fn resolve(ctx: &mut WorkflowContext<Self>, input: RawInput) -> Result<Option<PayoutReceipt>, Refused> {
         let request = ctx.state(|refund| refund.request.clone())?;
         let order = PayoutOrder::of_refund(&request, ctx.workflow_id());
-        Ok(payout::resolve(ctx, &order, &input).await?)
+        Ok(desk::resolve(ctx, &order, &input).await?)
     }
 
     #[update_validator(resolve)]

@@ -14,9 +14,10 @@ use temporalio_sdk::{TimerOptions, WorkflowCancellationToken, WorkflowContext, W
 
 use crate::{
     call::{Named, ledger},
+    desk::{self, Desk, Payer, check_resolve},
     failure::StepFailure,
     input::{RawInput, refuse},
-    payout::{self, Desk, Payer, begin, carry, check_resolve, show_state},
+    payout::{begin, carry, show_state},
     progress::{Progress, Tracked},
     saga::{Saga, update},
     search,
@@ -106,7 +107,7 @@ impl Withdraw {
     pub async fn resolve(ctx: &mut WorkflowContext<Self>, input: RawInput) -> Result<Option<PayoutReceipt>, Refused> {
         let request = ctx.state(|withdraw| withdraw.request.clone())?;
         let order = PayoutOrder::of_withdrawal(&request, ctx.workflow_id());
-        Ok(payout::resolve(ctx, &order, &input).await?)
+        Ok(desk::resolve(ctx, &order, &input).await?)
     }
 
     #[update_validator(resolve)]

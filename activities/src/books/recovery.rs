@@ -34,7 +34,8 @@ impl Books {
         Ok(query.bind(millis(quiet)).bind(after).fetch_all(self.pool()).await?)
     }
 
-    /// Takes down again what a workflow knows of its payout and restored books have lost.
+    /// Takes down again what a workflow knows of its payout and restored books have lost: so many attempts, of which the
+    /// venue accepted the last as `venue_reference`, where that is known.
     ///
     /// # Errors
     /// Refused when the books have another payout of this id; fails when the money is gone.
@@ -42,12 +43,13 @@ impl Books {
         &self,
         order: &PayoutOrder,
         attempts: u32,
+        venue_reference: Option<&str>,
         receive_window: Duration,
         visibility: Duration,
     ) -> Result<PayoutStanding, BooksError> {
-        let sql = "SELECT * FROM payout_restore($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13, $14, $15, $16)";
+        let sql = "SELECT * FROM payout_restore($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::numeric, $11, $12, $13, $14, $15, $16, $17)";
         let query = bind_order(sqlx::query_as(sql), order).bind(i32::try_from(attempts).unwrap_or(i32::MAX));
-        self.standing(query.bind(millis(receive_window)).bind(millis(visibility))).await
+        self.standing(query.bind(venue_reference).bind(millis(receive_window)).bind(millis(visibility))).await
     }
 
     /// How far a watcher has read, ms since 1970, and the books' clock now.

@@ -50,13 +50,22 @@ pub struct Escalate {
     pub evidence: String,
 }
 
+/// What a workflow knows of a payout's attempts. Books that know of less have lost something.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownAttempts {
+    /// How many there were, at least.
+    pub count: u32,
+    /// The venue's reference of the last, if it accepted that.
+    pub accepted_as: Option<String>,
+}
+
 /// The input of `venue_confirm`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Confirm {
     /// Which payout.
     pub order: PayoutOrder,
-    /// How many attempts the workflow knows of. Books that know of fewer have lost some.
-    pub attempts: u32,
+    /// What the workflow knows of it.
+    pub known: KnownAttempts,
     /// At the pace of a payout that an operator has been called for.
     pub slowly: bool,
 }
@@ -76,7 +85,9 @@ pub struct Decide {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resolve {
     /// Which payout.
-    pub payout: PayoutRef,
+    pub order: PayoutOrder,
+    /// What the workflow knows of it.
+    pub known: KnownAttempts,
     /// The operator's word.
     pub resolution: Resolution,
 }

@@ -1,34 +1,55 @@
 //! How a payout is sent: recorded first, once, and not before it is certain that no earlier send is out.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use backstop_domain::{
     Refusal, RefusalKind,
     machine::{AttemptEvent, PayoutState},
     payout::{Answer, PayoutOrder, Submitted},
 };
-
 use serde_json::json;
 
 use super::{
-    VenueActivities,
-    venue::{RECORD_MARGIN_MS, unreadable},
+    KnownAttempts, VenueActivities,
+    venue::{RECORD_MARGIN, unreadable},
 };
 use crate::{
     books::{AttemptPermit, BooksError, PayoutStanding},
     failpoint,
     failure::Failure,
-    venue::{Question, SendOutcome, Withdrawal},
+    venue::{Question, RecordState, SendOutcome, Withdrawal, WithdrawalRecord},
 };
 
-/// A payout that was opened this recently, by the workflow that sends it, can't have been sent before.
-const FRESH_MS: i64 = 2_000;
+/// How far back a withdrawal is looked for that the books may have forgotten. A venue shows one id for 7 days at most
+/// (Binance Wallet API, "Withdraw History").
+const FORGOTTEN_MS: i64 = 7 * 24 * 3_600_000 - 600_000;
+/// How old the look may be that shows the most of that time. It is the heavier one; the end of it is looked at afresh.
+const LONG_LOOK_AGE: Duration = Duration::from_secs(600);
+
+/// Whether it is certain that no execution of this activity has left a send behind that nobody knows of.
+pub(super) struct Clear(AtomicBool);
+
+impl Clear {
+    pub(super) fn new(clear: bool) -> Self {
+        Self(AtomicBool::new(clear))
+    }
+
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, clear: bool) {
+        self.0.store(clear, Ordering::Relaxed);
+    }
+}
 
 impl VenueActivities {
-    /// Records an attempt and sends it. `again` says that this is not the first execution: an earlier one may have got
-    /// anywhere.
-    pub(super) async fn send(&self, order: &PayoutOrder, again: bool) -> Result<Submitted, Failure> {
-        if let Some(found) = self.sent_before_the_books_remember(order, again).await? {
+    /// Records an attempt and sends it, once `clear` says that no earlier execution may have sent one, or it is found out.
+    pub(super) async fn send(&self, order: &PayoutOrder, clear: &Clear) -> Result<Submitted, Failure> {
+        if let Some(found) = self.sent_before_the_books_remember(order, clear).await? {
             return Ok(found);
         }
         let permit = match self.permit(order).await {
@@ -46,12 +67,14 @@ impl VenueActivities {
             address: order.destination.address.as_str(),
             tag: order.destination.tag.as_ref().map(backstop_domain::BusinessId::as_str),
         };
+        clear.set(false);
         let outcome = match self.venue.submit(withdrawal, permit.signed_at_ms).await {
             SendOutcome::Unknown(reason) if failpoint::broken("rejections_widened") => SendOutcome::Rejected(reason),
             outcome => outcome,
         };
         failpoint::pass("venue_submit.sent").await;
         tracing::info!(payout = %order.payout_id, attempt = permit.attempt, ?outcome, "sent");
+        clear.set(matches!(outcome, SendOutcome::NotSent { .. }));
         self.record(order, permit.attempt, &outcome).await?;
         let outcome = match outcome {
             SendOutcome::Done(venue_reference) => Answer::Accepted { venue_reference },
@@ -71,67 +94,92 @@ impl VenueActivities {
         self.books.payout_attempt(&order.as_ref(), self.patience.receive_window, self.patience.visibility).await
     }
 
-    /// Books that were restored from a backup may have forgotten a send. Where that can be, because no attempt is on
-    /// record and the payout has been open for a while, or this is not the first execution, the venue is asked before
-    /// anything is sent. What it knows is taken down again, to be looked up like any unknown send.
+    /// Books that were restored from a backup may have forgotten a send: an earlier execution's, or, where no attempt is on
+    /// record, anybody's. Then the venue is asked before anything is sent, and what it knows is taken down again.
     async fn sent_before_the_books_remember(
         &self,
         order: &PayoutOrder,
-        again: bool,
+        clear: &Clear,
     ) -> Result<Option<Submitted>, Failure> {
-        let standing = self.standing_or_restored(order).await?;
-        let fresh = standing.open_for_ms.is_some_and(|age| age < FRESH_MS);
-        if standing.receipt.state != PayoutState::Opened || (fresh && !again) {
+        let mut standing = self.standing_or_restored(order).await?;
+        let attempts = self.books.payout_attempts(&order.payout_id).await?;
+        let in_doubt = attempts.iter().any(|attempt| attempt.state.is_live());
+        if in_doubt || (clear.get() && standing.receipt.state != PayoutState::Opened) {
             return Ok(None);
         }
-        if again {
+        let mut max_age = self.patience.max_age();
+        if !clear.get() {
             // The earlier execution may have sent a moment ago, or be about to: wait until that could no longer be
             // executed, and would be seen.
             tokio::time::sleep(self.patience.receive_window + self.patience.visibility).await;
+            (standing, max_age) = (self.standing_or_restored(order).await?, Duration::ZERO);
         }
-        let standing = self.standing_or_restored(order).await?;
-        let now_ms = standing.now_ms;
-        let question = Question {
-            client_id: &standing.receipt.client_id,
-            from_ms: now_ms - standing.open_for_ms.unwrap_or_default() - RECORD_MARGIN_MS,
-            until_ms: now_ms + RECORD_MARGIN_MS,
-            now_ms,
-            // A look that begins now; all who wait for one share it.
-            max_age: Duration::ZERO,
+        let records = self.forgotten(&standing.receipt.client_id, standing.now_ms, max_age).await?;
+        // What has failed is the answer only where nothing else is.
+        let Some(record) = records.iter().min_by_key(|record| record.state == RecordState::Failed) else {
+            clear.set(true);
+            return Ok(None);
         };
-        let found = self.history.look_up(question).await.map_err(unreadable)?;
-        let Some(record) = found.records.into_iter().next() else { return Ok(None) };
-        self.restore(order, 1).await?;
-        let reason = format!("the venue has withdrawal {}, of which the books have lost the attempt", record.id);
-        Ok(Some(Submitted { attempt: 1, outcome: Answer::Unknown { reason } }))
+        let attempt = u32::try_from(attempts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.restore(order, &KnownAttempts { count: attempt, accepted_as: Some(record.id.clone()) }).await?;
+        Ok(Some(Submitted { attempt, outcome: Answer::Accepted { venue_reference: record.id.clone() } }))
     }
 
-    async fn standing_or_restored(&self, order: &PayoutOrder) -> Result<PayoutStanding, BooksError> {
+    /// Every record of a payout that the venue still shows, by two looks that many payouts share: a long one, which may be
+    /// some minutes old, and one at the time since, no older than `max_age`.
+    async fn forgotten(
+        &self,
+        client_id: &str,
+        now_ms: i64,
+        max_age: Duration,
+    ) -> Result<Vec<WithdrawalRecord>, Failure> {
+        let hidden = self.patience.receive_window + self.patience.visibility;
+        let until_ms = now_ms + millis(RECORD_MARGIN);
+        let from_ms = now_ms - FORGOTTEN_MS;
+        let long = Question { client_id, from_ms, until_ms, now_ms, max_age: LONG_LOOK_AGE };
+        let mut records = self.long_history.look_up(long).await.map_err(unreadable)?.records;
+        let from_ms = now_ms - millis(LONG_LOOK_AGE + hidden + RECORD_MARGIN);
+        let recent = Question { client_id, from_ms, until_ms, now_ms, max_age };
+        let found = self.history.look_up(recent).await.map_err(unreadable)?.records;
+        records.retain(|record| found.iter().all(|newer| newer.id != record.id));
+        records.extend(found);
+        Ok(records)
+    }
+
+    async fn standing_or_restored(&self, order: &PayoutOrder) -> Result<PayoutStanding, Failure> {
         match self.books.payout(&order.payout_id).await {
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::NotFound => {
-                self.restore(order, 0).await?;
-                self.books.payout(&order.payout_id).await
+                self.restore(order, &KnownAttempts::default()).await?;
+                Ok(self.books.payout(&order.payout_id).await?)
             }
-            standing => standing,
+            standing => Ok(standing?),
         }
     }
 
-    /// Takes down again what the workflow knows and the books have lost.
-    pub(super) async fn restore(&self, order: &PayoutOrder, attempts: u32) -> Result<(), BooksError> {
-        tracing::warn!(payout = %order.payout_id, attempts, "the books have lost what the workflow knows; restoring it");
-        let patience = &self.patience;
-        let restored = self.books.payout_restore(order, attempts, patience.receive_window, patience.visibility).await;
-        if let Err(BooksError::Refused(refusal)) = &restored {
-            // It would have told so itself, had it not been refused.
-            let evidence = json!({"lost": "the payout", "attempts": attempts, "why": refusal.message});
-            self.books.find("books_lost_payout", order.payout_id.as_str(), "critical", &evidence).await?;
+    /// Takes down again what the workflow knows and the books have lost. What keeps them from it, as that the money is not
+    /// there because its deposit was lost, too, may pass: it is tried again, and a critical finding says so meanwhile.
+    pub(super) async fn restore(&self, order: &PayoutOrder, known: &KnownAttempts) -> Result<(), Failure> {
+        tracing::warn!(payout = %order.payout_id, ?known, "the books have lost what the workflow knows; restoring it");
+        let (window, visibility) = (self.patience.receive_window, self.patience.visibility);
+        let reference = known.accepted_as.as_deref();
+        match self.books.payout_restore(order, known.count, reference, window, visibility).await {
+            Ok(_) => Ok(()),
+            Err(BooksError::Refused(refusal)) => {
+                // It would have told so itself, had it not been refused.
+                let evidence = json!({"lost": "the payout", "attempts": known.count, "why": refusal.message});
+                self.books.find("books_lost_payout", order.payout_id.as_str(), "critical", &evidence).await?;
+                match refusal.kind {
+                    RefusalKind::Conflict | RefusalKind::Held => Err(Failure::Refused(*refusal)),
+                    _ => Err(Failure::Again { kind: "BooksLost", message: refusal.message, after: None }),
+                }
+            }
+            Err(error) => Err(error.into()),
         }
-        restored.map(drop)
     }
 
     /// Should this fail, the attempt stays pending: the next execution finds it in doubt and looks it up. Books that have
     /// lost the attempt meanwhile get it back: after a send nothing is refused.
-    async fn record(&self, order: &PayoutOrder, attempt: i32, outcome: &SendOutcome) -> Result<(), BooksError> {
+    async fn record(&self, order: &PayoutOrder, attempt: i32, outcome: &SendOutcome) -> Result<(), Failure> {
         let (event, detail, reference) = match outcome {
             SendOutcome::Done(id) => (AttemptEvent::Accept, "", Some(id.as_str())),
             SendOutcome::Rejected(reason) => (AttemptEvent::Reject, reason.as_str(), None),
@@ -141,11 +189,13 @@ impl VenueActivities {
         let payout = order.as_ref();
         match self.books.payout_attempt_outcome(&payout, attempt, event, detail, reference).await {
             Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::NotFound => {
-                self.restore(order, attempt.unsigned_abs()).await?;
-                self.books.payout_attempt_outcome(&payout, attempt, event, detail, reference).await
+                let known = KnownAttempts { count: attempt.unsigned_abs(), accepted_as: reference.map(str::to_owned) };
+                self.restore(order, &known).await?;
+                self.books.payout_attempt_outcome(&payout, attempt, event, detail, reference).await?;
             }
-            recorded => recorded,
+            recorded => drop(recorded?),
         }
+        Ok(())
     }
 
     /// What no send may ever have: leave that the books did not give. Only for the tests of the tests.
@@ -171,4 +221,8 @@ fn answer_to(refusal: Refusal) -> Result<Submitted, Failure> {
         }
         _ => Err(Failure::Refused(refusal)),
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

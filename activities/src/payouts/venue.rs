@@ -9,7 +9,7 @@ use serde_json::json;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{Confirm, Resolve};
+use super::{Confirm, KnownAttempts, Resolve, send::Clear};
 use crate::{
     beat::beating,
     books::{AttemptRow, Books},
@@ -35,7 +35,7 @@ impl VenuePatience {
     /// How old a look at the venue may be that a lookup makes do with. Two thirds of the longest pause: many payouts then
     /// cost about one poll per pause, and with the default of 10 s there are at most 9 of the 10 that Binance allows in a
     /// minute ([`SharedHistory`]).
-    fn max_age(&self) -> Duration {
+    pub(super) fn max_age(&self) -> Duration {
         self.poll_max * 2 / 3
     }
 }
@@ -46,6 +46,8 @@ pub struct VenueActivities {
     pub(super) books: Books,
     pub(super) venue: Arc<dyn PayoutVenue>,
     pub(super) history: SharedHistory,
+    /// For looking long back, at what the books may have forgotten.
+    pub(super) long_history: SharedHistory,
     pub(super) patience: VenuePatience,
 }
 
@@ -54,7 +56,10 @@ const RESEND_MAX: Duration = Duration::from_secs(10);
 /// How much less often a payout is looked up once an operator has been called.
 const SLOWER: u32 = 6;
 /// The venue stamps its record with its own clock and whole seconds: look a little further on both sides.
-pub(super) const RECORD_MARGIN_MS: i64 = 60_000;
+pub(super) const RECORD_MARGIN: Duration = Duration::from_secs(60);
+const RECORD_MARGIN_MS: i64 = 60_000;
+/// The longest time that any look shares.
+const LONG_SPAN: Duration = Duration::from_secs(8 * 24 * 3_600);
 
 #[activities]
 impl VenueActivities {
@@ -62,8 +67,15 @@ impl VenueActivities {
     /// may have been sent is an answer.
     #[activity(name = "venue_submit")]
     pub async fn submit(self: Arc<Self>, ctx: ActivityContext, order: PayoutOrder) -> Result<Submitted, ActivityError> {
-        let again = ctx.info().attempt > 1;
-        beating(&ctx, RESEND_MAX, self.send(&order, again)).await
+        // An execution that ends with a failure says so itself, unless it leaves a send behind. One that says nothing, as
+        // when its worker died, may have got anywhere.
+        let before = ctx.heartbeat_details().deserialize::<u32>().ok().flatten().unwrap_or_default();
+        let clear = Clear::new(ctx.info().attempt == before + 1);
+        let sent = beating(&ctx, RESEND_MAX, self.send(&order, &clear)).await;
+        if sent.is_err() && clear.get() {
+            let _ = ctx.record_heartbeat(ctx.info().attempt).await;
+        }
+        sent
     }
 
     /// Looks a payout up in the venue's record until it says something final; "not yet" fails, and is tried again.
@@ -87,19 +99,14 @@ impl VenueActivities {
 impl VenueActivities {
     /// Calls `venue`, whose every attempt `books` records before it is sent.
     pub fn new(books: Books, venue: Arc<dyn PayoutVenue>, patience: VenuePatience) -> Self {
-        let history = SharedHistory::new(Arc::clone(&venue), patience.shared_span);
-        Self { books, venue, history, patience }
+        let shared = |span| SharedHistory::new(Arc::clone(&venue), span, patience.max_age());
+        let (history, long_history) = (shared(patience.shared_span), shared(LONG_SPAN));
+        Self { books, venue, history, long_history, patience }
     }
 
     async fn look_up(&self, input: &Confirm) -> Result<Confirmed, Failure> {
         let payout = &input.order.as_ref();
-        // Nobody looks a payout up that was not attempted: books that know of no attempt have lost it.
-        let known = input.attempts.max(1);
-        let mut attempts = self.books.payout_attempts(&payout.payout_id).await?;
-        if attempts.len() < known as usize {
-            self.restore(&input.order, known).await?;
-            attempts = self.books.payout_attempts(&payout.payout_id).await?;
-        }
+        let attempts = self.attempts_or_restored(&input.order, &input.known).await?;
         let receipt = self.books.payout(&payout.payout_id).await?.receipt;
         if receipt.state.is_final() {
             return Ok(Confirmed::Over(Box::new(receipt)));
@@ -140,6 +147,21 @@ impl VenueActivities {
         }
     }
 
+    async fn attempts_or_restored(
+        &self,
+        order: &PayoutOrder,
+        known: &KnownAttempts,
+    ) -> Result<Vec<AttemptRow>, Failure> {
+        let attempts = self.books.payout_attempts(&order.payout_id).await?;
+        // Nobody looks a payout up that was not attempted: books that know of no attempt have lost it.
+        let known = KnownAttempts { count: known.count.max(1), ..known.clone() };
+        if attempts.len() >= known.count as usize {
+            return Ok(attempts);
+        }
+        self.restore(order, &known).await?;
+        Ok(self.books.payout_attempts(&order.payout_id).await?)
+    }
+
     /// The venue's complete record of a payout, from its first attempt on, by a look that may be as old as `max_age`.
     async fn records(&self, client_id: &str, attempts: &[AttemptRow], max_age: Duration) -> Result<Sighting, Failure> {
         let first = attempts.iter().map(|attempt| attempt.signed_at_ms).min();
@@ -154,9 +176,9 @@ impl VenueActivities {
     }
 
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
-        let (payout, resolution) = (&input.payout, &input.resolution);
+        let (payout, resolution) = (&input.order.as_ref(), &input.resolution);
+        let attempts = self.attempts_or_restored(&input.order, &input.known).await?;
         let receipt = self.books.payout(&payout.payout_id).await?.receipt;
-        let attempts = self.books.payout_attempts(&payout.payout_id).await?;
         if receipt.state.is_final() {
             let looked_at_ms = attempts.iter().map(|attempt| attempt.now_ms).min().unwrap_or_default();
             return Ok(self.books.payout_resolve(payout, resolution, looked_at_ms).await?.receipt);

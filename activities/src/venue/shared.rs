@@ -51,6 +51,7 @@ pub struct Sighting {
 pub struct SharedHistory {
     venue: Arc<dyn PayoutVenue>,
     span_ms: i64,
+    failure_stands: Duration,
     state: Arc<Mutex<State>>,
 }
 
@@ -110,8 +111,9 @@ impl Drop for Place<'_> {
 
 impl SharedHistory {
     /// Shares the history of `venue` among payouts that are younger than `span`; each that is older is looked up by
-    /// itself, so that it does not stretch everybody's poll.
-    pub fn new(venue: Arc<dyn PayoutVenue>, span: Duration) -> Self {
+    /// itself, so that it does not stretch everybody's poll. A poll that has failed is not repeated for `failure_stands`,
+    /// nor for the age that a caller makes do with, whichever is shorter.
+    pub fn new(venue: Arc<dyn PayoutVenue>, span: Duration, failure_stands: Duration) -> Self {
         let state = State {
             snapshot: None,
             failed: None,
@@ -121,7 +123,7 @@ impl SharedHistory {
             next_ticket: 0,
             asked_from_ms: i64::MAX,
         };
-        Self { venue, span_ms: millis(span), state: Arc::new(Mutex::new(state)) }
+        Self { venue, span_ms: millis(span), failure_stands, state: Arc::new(Mutex::new(state)) }
     }
 
     /// Every record of a payout, by a look at the venue that began at most `max_age` before the question.
@@ -140,7 +142,7 @@ impl SharedHistory {
                     return Ok(sighting);
                 }
                 state.may_ask()?;
-                state.has_not_just_failed(&question, &place)?;
+                state.has_not_just_failed(question.max_age.min(self.failure_stands), &place)?;
                 let under_way = state.under_way.as_ref().and_then(WeakShared::upgrade);
                 under_way.unwrap_or_else(|| self.begin(&mut state))
             };
@@ -235,10 +237,10 @@ impl State {
         if left.is_zero() { Ok(()) } else { Err(LookupFailed { reason: reason.clone(), after: Some(left) }) }
     }
 
-    /// A poll that has failed stands for as long as one that has not: what is down is not asked once for every payout.
-    fn has_not_just_failed(&self, question: &Question<'_>, place: &Place<'_>) -> Result<(), LookupFailed> {
+    /// A poll that has failed stands for a while, as one that has not: what is down is not asked once for every payout.
+    fn has_not_just_failed(&self, stands: Duration, place: &Place<'_>) -> Result<(), LookupFailed> {
         match &self.failed {
-            Some((began, reason)) if place.at.saturating_duration_since(*began) < question.max_age => {
+            Some((began, reason)) if place.at.saturating_duration_since(*began) < stands => {
                 Err(LookupFailed { reason: reason.clone(), after: None })
             }
             _ => Ok(()),

@@ -28,11 +28,12 @@ async fn thirty_refunds_at_once_are_confirmed_by_a_few_polls() {
     let polls = world.exchange.all_requests(HISTORY).await;
     println!("{REFUNDS} refunds took {took:?} and {} polls", polls.len());
     assert!(polls.iter().all(|poll| poll["client_id"].is_null()), "somebody asked alone: {polls:?}");
-    let allowed = 2 + took.as_millis() / good_for.as_millis();
+    // One more looks long back for what may have been forgotten.
+    let allowed = 3 + took.as_millis() / good_for.as_millis();
     assert!(polls.len() as u128 <= allowed, "{} polls in {took:?}", polls.len());
 }
 
-/// The first look is too early to show anything, and is used again after the attempt's time is over.
+/// The look before the send shows nothing, and is used again after the attempt's time is over.
 #[tokio::test]
 async fn an_early_look_proves_no_absence_later() {
     let world = World::with(&[("BACKSTOP_VENUE_POLL_MAX_MS", "6000")]).await;
@@ -42,7 +43,8 @@ async fn an_early_look_proves_no_absence_later() {
     world.run(&refund).await.receipt();
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
     assert_eq!(world.exchange.requests(APPLY, &id).await, 1);
-    assert_eq!(world.exchange.all_requests(HISTORY).await.len(), 2);
+    // The long look at what may have been forgotten, and two at the time since.
+    assert_eq!(world.exchange.all_requests(HISTORY).await.len(), 3);
 }
 
 /// The same for a record of a failure: it says nothing of another send that could not be seen by then.
@@ -56,7 +58,8 @@ async fn an_early_failure_proves_no_end_later() {
     world.run(&refund).await.receipt();
     assert_eq!(world.verdict(&id).await, Verdict::Returned);
     assert!(begun.elapsed() > Duration::from_secs(4), "ended by a look from before the attempt's time was over");
-    assert_eq!(world.exchange.all_requests(HISTORY).await.len(), 2);
+    // The long look at what may have been forgotten, and two at the time since.
+    assert_eq!(world.exchange.all_requests(HISTORY).await.len(), 3);
 }
 
 #[tokio::test]
@@ -93,5 +96,6 @@ async fn an_old_refund_is_confirmed_by_itself() {
     assert_eq!(world.run(&refund).await.kind(), "settled");
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
     let (alone, all) = (world.exchange.requests(HISTORY, &id).await, world.exchange.all_requests(HISTORY).await.len());
-    assert!(alone > 0 && alone == all, "{alone} of {all}");
+    // All but the one at what may have been forgotten.
+    assert!(alone > 0 && alone == all - 1, "{alone} of {all}");
 }

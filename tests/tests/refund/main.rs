@@ -9,4 +9,5 @@ mod lookups;
 mod once;
 mod operator;
 mod restart;
+mod restored;
 mod watch;

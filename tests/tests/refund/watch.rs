@@ -51,3 +51,19 @@ async fn a_withdrawal_under_an_id_like_ours_that_no_payout_has_is_a_critical_fin
     let kind = "SELECT severity FROM findings WHERE state = 'open' AND kind = $1";
     world.books_say(kind, "withdrawal_without_payout", "critical").await;
 }
+
+/// It waits for an approval, and was paid all the same: the books must have lost what they knew of it.
+#[tokio::test]
+async fn a_withdrawal_that_was_paid_before_it_was_sent_is_a_critical_finding_and_not_paid_again() {
+    let world = World::watched().await;
+    let withdrawal = world.withdrawal("0.6").await;
+    let id = format!("withdrawal/{}", withdrawal["withdrawal_id"].as_str().unwrap());
+    world.start_any("Withdraw", &id, &withdrawal).await;
+    world.reaches(&id, "awaiting_approval").await;
+    world.exchange.pay_behind_our_back(&id, "0.6").await;
+    world.books_say(FOUND, &format!("withdrawal_without_attempt {id}"), "critical").await;
+    world.update(&id, "approve", json!({"operator": "ann", "evidence": "a test"})).await.unwrap();
+    world.end_of(&id).await;
+    assert_eq!(world.verdict(&id).await, Verdict::Paid);
+    assert_eq!(world.exchange.requests(APPLY, &id).await, 0);
+}

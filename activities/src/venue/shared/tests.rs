@@ -81,7 +81,7 @@ fn set_up(permits: usize, answers: impl Into<VecDeque<Answer>>) -> (Arc<Fake>, A
         answers: Mutex::new(answers.into()),
     });
     let venue = Arc::clone(&fake) as Arc<dyn PayoutVenue>;
-    (fake, Arc::new(SharedHistory::new(venue, Duration::from_secs(6 * 3_600))))
+    (fake, Arc::new(SharedHistory::new(venue, Duration::from_secs(6 * 3_600), AGE)))
 }
 
 fn asks(from_ms: i64, now_ms: i64, max_age: Duration) -> Question<'static> {
@@ -259,6 +259,17 @@ async fn a_failure_without_a_time_stands_as_long_as_a_look_would() {
     assert_eq!(fake.polls().len(), 1);
     assert_eq!(history.look_up(asks(NOW, NOW, Duration::ZERO)).await, saw(NOW));
     assert_eq!(history.look_up(young(NOW)).await, saw(NOW));
+}
+
+/// A caller may make do with an old look; with an old failure it need not.
+#[tokio::test]
+async fn a_failure_stands_no_longer_than_it_may() {
+    let (fake, _) = set_up(9, [Err(failed(None))]);
+    let history =
+        SharedHistory::new(Arc::clone(&fake) as Arc<dyn PayoutVenue>, Duration::from_secs(3_600), Duration::ZERO);
+    assert_eq!(history.look_up(young(NOW)).await, Err(failed(None)));
+    assert_eq!(history.look_up(young(NOW)).await, saw(NOW));
+    assert_eq!(fake.polls().len(), 2);
 }
 
 /// A look that was good enough before a later one failed is still good enough.
