@@ -15,6 +15,8 @@ CREATE TABLE strategies (
     base         text NOT NULL REFERENCES assets,
     quote        text NOT NULL REFERENCES assets CHECK (quote <> base),
     parameters   jsonb NOT NULL,
+    -- The start that a workflow runs it by, if one does.
+    start_id     text,
     status       text NOT NULL CHECK (status IN ('running', 'stopped')),
     changed_by   text NOT NULL CHECK (changed_by <> ''),
     reason       text,
@@ -89,7 +91,7 @@ BEGIN
         PERFORM refuse('BS009', format('strategy %s is being withdrawn from by %s', p_key, v_pause),
                        jsonb_build_object('subject', p_key, 'state', s.status, 'event', 'start', 'operation_id', v_pause));
     END IF;
-    UPDATE strategies SET parameters = p_parameters WHERE strategy_key = p_key;
+    UPDATE strategies SET parameters = p_parameters, start_id = NULL WHERE strategy_key = p_key;
     PERFORM move_strategy(s, 'start', p_by, NULL);
     RETURN true;
 END $$;
@@ -108,3 +110,62 @@ BEGIN
 END $$;
 
 CREATE TRIGGER strategies_stay BEFORE DELETE ON strategies FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+
+-- Starts of strategies by a workflow that ticks them. Each start has an id of its own and happens once: a late repeat of it,
+-- as by a second click or by whoever looks for lost workflows, does not run a strategy again that was stopped since.
+
+CREATE TABLE strategy_starts (
+    start_id     text PRIMARY KEY,
+    strategy_key text NOT NULL REFERENCES strategies,
+    holder       text NOT NULL CHECK (holder <> ''),
+    content      jsonb NOT NULL,
+    input        jsonb NOT NULL,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- run: starts the strategy in the name of `p_start_id`, or tells what has become of that start: its strategy's status
+-- while it is the last one, `stopped` afterwards.
+CREATE FUNCTION strategy_run(
+    p_start_id text, p_holder text, p_content jsonb, p_input jsonb, p_key text, p_owner text, p_venue text, p_base text,
+    p_quote text, p_parameters jsonb, p_by text
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    s strategies;
+    r strategy_starts;
+BEGIN
+    -- Two calls at once wait for each other here: there may be no row yet that they could wait at.
+    PERFORM pg_advisory_xact_lock(hashtextextended('strategy/' || p_key, 0));
+    SELECT * INTO s FROM strategies WHERE strategy_key = p_key FOR NO KEY UPDATE;
+    SELECT * INTO r FROM strategy_starts WHERE start_id = p_start_id;
+    IF r.start_id IS NOT NULL THEN
+        PERFORM refuse_other_content('start ' || p_start_id, r.content, p_content);
+        IF r.holder <> p_holder THEN
+            PERFORM refuse('BS005', format('start %s is held by workflow %s', p_start_id, r.holder),
+                           jsonb_build_object('subject', p_start_id, 'holder', r.holder));
+        END IF;
+        RETURN CASE WHEN s.start_id = p_start_id THEN s.status ELSE 'stopped' END;
+    END IF;
+    IF NOT EXISTS (SELECT FROM networks WHERE venue = p_venue) THEN
+        PERFORM refuse_input('venue', 'one of the known venues: '
+            || (SELECT coalesce(string_agg(DISTINCT venue, ', '), '(none)') FROM networks));
+    END IF;
+    IF (SELECT count(*) FROM assets WHERE asset IN (p_base, p_quote)) < 2 THEN
+        PERFORM refuse_input('pair', 'two of the known assets: ' || (SELECT string_agg(asset, ', ' ORDER BY asset) FROM assets));
+    END IF;
+    IF NOT strategy_start(p_key, p_owner, p_venue, p_base, p_quote, p_parameters, p_by) THEN
+        SELECT * INTO s FROM strategies WHERE strategy_key = p_key;
+        IF s.start_id IS NOT NULL THEN
+            PERFORM refuse('BS009', format('strategy %s is running since start %s', p_key, s.start_id),
+                           jsonb_build_object('subject', p_key, 'state', s.status, 'event', 'start', 'start_id', s.start_id));
+        END IF;
+        UPDATE strategies SET parameters = p_parameters WHERE strategy_key = p_key;
+    END IF;
+    INSERT INTO strategy_starts (start_id, strategy_key, holder, content, input)
+    VALUES (p_start_id, p_key, p_holder, p_content, p_input);
+    UPDATE strategies SET start_id = p_start_id WHERE strategy_key = p_key;
+    RETURN 'running';
+END $$;
+
+CREATE TRIGGER strategy_starts_stay BEFORE UPDATE OR DELETE ON strategy_starts
+    FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

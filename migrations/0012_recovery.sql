@@ -25,6 +25,10 @@ CREATE VIEW unfinished AS
     SELECT holder, 'FundOrder', input, changed_at
       FROM fundings WHERE state = 'awaiting'
     UNION ALL
+    SELECT r.holder, 'RunStrategy', r.input, s.changed_at
+      FROM strategies AS s JOIN strategy_starts AS r USING (start_id)
+     WHERE s.status = 'running'
+    UNION ALL
     (SELECT DISTINCT ON (f.order_id) f.holder, 'FundOrder', f.input, x.changed_at
       FROM funding_parts AS x
       JOIN fundings AS f ON f.order_id = x.order_id AND f.state <> 'awaiting'

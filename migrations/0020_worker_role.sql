@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION
     adjustment_post, account_freeze, account_unfreeze, find,
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
     deposit_observe, funding_open, funding_expire, funding_status,
-    strategy_start, strategy_stop, strategy_open_ends,
+    strategy_start, strategy_run, strategy_stop, strategy_open_ends,
     order_open, order_abandon, order_attempt, order_place, order_void, fill_book, order_end,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore
 TO backstop_worker;
@@ -37,7 +37,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
-                                'deposit_routes', 'strategies', 'orders', 'fills', 'pauses'] LOOP
+                                'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

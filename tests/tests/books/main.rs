@@ -21,5 +21,6 @@ mod recovery;
 mod reservations;
 mod rights;
 mod stock;
+mod strategies;
 mod tampering;
 mod withdrawals;

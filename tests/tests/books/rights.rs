@@ -42,6 +42,7 @@ const CALLABLE: &[&str] = &[
     "reservation_open",
     "reservation_release",
     "strategy_open_ends",
+    "strategy_run",
     "strategy_start",
     "strategy_stop",
     "watermark_set",
