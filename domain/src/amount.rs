@@ -36,6 +36,28 @@ impl Amount {
         }
         Ok(value)
     }
+
+    /// The amount in units of 10^-18: every amount is a whole number of them, below 10^38.
+    pub(crate) fn atoms(self) -> u128 {
+        self.0.mantissa().unsigned_abs() * 10_u128.pow(Self::PLACES_MAX - self.0.scale())
+    }
+
+    /// The amount of so many units of 10^-18; `None` for zero, and for what can't be carried exactly.
+    pub(crate) fn from_atoms(atoms: u128) -> Option<Self> {
+        let (mut mantissa, mut scale) = (atoms, Self::PLACES_MAX);
+        while scale > 0 && mantissa.is_multiple_of(10) {
+            (mantissa, scale) = (mantissa / 10, scale - 1);
+        }
+        let carried = (1..Self::MANTISSA_END).contains(&mantissa) && atoms < 10_u128.pow(38);
+        let mantissa = i128::try_from(mantissa).ok().filter(|_| carried)?;
+        Decimal::try_from_i128_with_scale(mantissa, scale).ok().map(Self)
+    }
+}
+
+impl From<Amount> for Decimal {
+    fn from(amount: Amount) -> Self {
+        amount.0
+    }
 }
 
 impl FromStr for Amount {
@@ -84,6 +106,23 @@ mod tests {
             ("007.5", "7.5"),
         ] {
             assert_eq!(text.parse::<Amount>().unwrap().to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_amount_is_a_whole_number_of_atoms_and_back() {
+        for (text, atoms) in [
+            ("0.000000000000000001", 1),
+            ("1.5", 15 * 10_u128.pow(17)),
+            ("99999999999999999999", (10_u128.pow(20) - 1) * 10_u128.pow(18)),
+            ("1234567890.123456789012345678", 1_234_567_890_123_456_789_012_345_678),
+        ] {
+            let amount: Amount = text.parse().unwrap();
+            assert_eq!(amount.atoms(), atoms, "{text}");
+            assert_eq!(Amount::from_atoms(atoms), Some(amount), "{text}");
+        }
+        for atoms in [0, 12_345_678_901_123_456_789_012_345_678, 10_u128.pow(38), u128::MAX] {
+            assert_eq!(Amount::from_atoms(atoms), None, "{atoms}");
         }
     }
 

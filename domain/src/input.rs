@@ -113,6 +113,28 @@ impl Fields {
         self.text(field)
     }
 
+    /// A required whole number within a range.
+    ///
+    /// # Errors
+    /// When it is missing, or not a whole number of the range.
+    pub fn number(&mut self, field: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, InvalidInput> {
+        let missing = format!("a whole number from {} to {}, but it is missing", range.start(), range.end());
+        let name = self.name(field);
+        self.optional_number(field, range)?.ok_or_else(|| InvalidInput::new(name, missing))
+    }
+
+    /// An optional boolean; absent is false.
+    ///
+    /// # Errors
+    /// When it is there and not a boolean.
+    pub fn flag(&mut self, field: &str) -> Result<bool, InvalidInput> {
+        match self.optional(field) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(InvalidInput::new(self.name(field), format!("true or false, got {}", kind_of(&other)))),
+        }
+    }
+
     /// An optional whole number within a range.
     ///
     /// # Errors

@@ -205,6 +205,33 @@ machine! {
     Withdrawing + Fail => Failed,
 }
 
+machine! {
+    /// How far an intent is: something that a strategy wants done at a venue.
+    "intent"
+    IntentState {
+        Absent = "absent", Waiting = "waiting", Claimed = "claimed", Done = "done", Failed = "failed",
+        Cancelled = "cancelled", Abandoned = "abandoned",
+    }
+    IntentEvent {
+        Open = "open", Abandon = "abandon", Claim = "claim", Cancel = "cancel", Fail = "fail", Finish = "finish",
+    }
+    Absent + Open => Waiting,
+    Absent + Abandon => Abandoned,
+    Waiting + Claim => Claimed,
+    Waiting + Cancel => Cancelled,
+    Waiting + Fail => Failed,
+    Claimed + Finish => Done,
+    Claimed + Fail => Failed,
+    Claimed + Cancel => Cancelled,
+}
+
+impl IntentState {
+    /// True when nothing more happens to it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled | Self::Abandoned)
+    }
+}
+
 /// Every allowed transition of every machine as `(machine, state, event, next)`, by the names in the books.
 pub fn all_transitions() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     macro_rules! rows {
@@ -226,6 +253,7 @@ pub fn all_transitions() -> Vec<(&'static str, &'static str, &'static str, &'sta
         .chain(rows!(StrategyState, StrategyEvent))
         .chain(rows!(OrderState, OrderEvent))
         .chain(rows!(PauseState, PauseEvent))
+        .chain(rows!(IntentState, IntentEvent))
         .collect()
 }
 
@@ -237,6 +265,14 @@ mod tests {
     fn final_states_of_a_payout_allow_nothing_and_every_other_allows_something() {
         for state in PayoutState::ALL {
             let exits = PayoutEvent::ALL.iter().filter(|event| state.on(**event).is_some()).count();
+            assert_eq!(exits == 0, state.is_final(), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn final_states_of_an_intent_allow_nothing_and_every_other_allows_something() {
+        for state in IntentState::ALL {
+            let exits = IntentEvent::ALL.iter().filter(|event| state.on(**event).is_some()).count();
             assert_eq!(exits == 0, state.is_final(), "{state:?}");
         }
     }
@@ -263,6 +299,10 @@ mod tests {
         for state in PayoutState::ALL {
             assert_eq!(PayoutState::from_name(state.name()), Some(*state));
         }
+        for state in IntentState::ALL {
+            assert_eq!(IntentState::from_name(state.name()), Some(*state));
+        }
         assert_eq!(PayoutState::from_name("gone"), None);
+        assert_eq!(IntentState::from_name("gone"), None);
     }
 }
