@@ -15,6 +15,7 @@ pub mod payout;
 mod refund;
 mod refusal;
 mod resolve;
+pub mod strategy;
 mod withdraw;
 
 pub use amount::Amount;

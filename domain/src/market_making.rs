@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::{Amount, BusinessId, Fields, Filters, InvalidInput, Side};
 
 /// How a strategy makes its market. A basis point (bps) is a hundredth of a percent of the mid.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
     /// How far the innermost buy and sell are from each other, in bps.
     pub spread_bps: u64,
@@ -49,7 +49,14 @@ impl Parameters {
     /// # Errors
     /// Names the first field that is wrong, missing or unknown, and what was expected.
     pub fn read(input: Value) -> Result<Self, InvalidInput> {
-        let mut fields = Fields::of(input)?;
+        Self::read_fields(Fields::of(input)?)
+    }
+
+    /// The same, from a part of a larger input.
+    ///
+    /// # Errors
+    /// As [`Parameters::read`].
+    pub fn read_fields(mut fields: Fields) -> Result<Self, InvalidInput> {
         let parameters = Self {
             spread_bps: fields.number("spread_bps", 1..=ONE)?,
             order_size: fields.amount("order_size")?,
