@@ -118,6 +118,38 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Whether the deposit was taken down before. That its record says something else now is a finding: it refuses nothing.
+CREATE FUNCTION deposit_known(p_venue text, p_deposit_id text, p_asset text, p_amount numeric) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_record jsonb := jsonb_build_object('asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
+    d        deposits;
+BEGIN
+    SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
+    IF NOT d.content @> v_record THEN
+        PERFORM find('deposit_differs', format('deposit/%s/%s', p_venue, p_deposit_id), 'critical',
+                     jsonb_build_object('booked', d.content, 'record', v_record));
+    END IF;
+    RETURN d.deposit_id IS NOT NULL;
+END $$;
+
+-- Of what waits in suspense under a tag: all the rows, and then all the accounts in the order of their ids, before any of
+-- it is claimed. Suspense is shared by everybody; taken one by one, two orders would wait for each other.
+CREATE FUNCTION lock_suspended(p_venue text, p_tag text, p_owner text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_accounts bigint[];
+    v_assets   text[];
+BEGIN
+    PERFORM FROM deposits WHERE venue = p_venue AND tag = p_tag AND state = 'suspended'
+      ORDER BY deposit_id FOR NO KEY UPDATE;
+    SELECT array_agg(DISTINCT a.id), array_agg(DISTINCT a.asset ORDER BY a.asset) INTO v_accounts, v_assets
+      FROM deposits AS x JOIN accounts AS a ON a.id = x.account
+     WHERE x.venue = p_venue AND x.tag = p_tag AND x.state = 'suspended';
+    v_accounts := v_accounts || ARRAY(SELECT account_of(p_owner, asset) FROM unnest(v_assets) AS asset);
+    PERFORM FROM accounts WHERE id = ANY (v_accounts) ORDER BY id FOR NO KEY UPDATE;
+END $$;
+
 CREATE TRIGGER deposits_stay BEFORE DELETE ON deposits FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 CREATE TRIGGER deposits_facts_stay
     BEFORE UPDATE OF venue, deposit_id, content, account, tag, amount, suspended_for, at ON deposits

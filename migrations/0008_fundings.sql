@@ -143,21 +143,6 @@ BEGIN
     END IF;
 END $$;
 
--- Whether the deposit was taken down before. That its record says something else now is a finding: it refuses nothing.
-CREATE FUNCTION deposit_known(p_venue text, p_deposit_id text, p_asset text, p_amount numeric) RETURNS boolean
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_record jsonb := jsonb_build_object('asset_id', p_asset, 'amount', trim_scale(p_amount)::text);
-    d        deposits;
-BEGIN
-    SELECT * INTO d FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id;
-    IF NOT d.content @> v_record THEN
-        PERFORM find('deposit_differs', format('deposit/%s/%s', p_venue, p_deposit_id), 'critical',
-                     jsonb_build_object('booked', d.content, 'record', v_record));
-    END IF;
-    RETURN d.deposit_id IS NOT NULL;
-END $$;
-
 -- What the venue's deposit record says, taken down once; read again, it changes nothing. Returns whether it was new.
 CREATE FUNCTION deposit_observe(
     p_venue text, p_deposit_id text, p_asset text, p_network text, p_amount numeric, p_tag text
@@ -259,23 +244,6 @@ BEGIN
     RETURN funding_status(p_order_id);
 END $$;
 
--- Of what waits in suspense under a tag: all the rows, and then all the accounts in the order of their ids, before any of
--- it is claimed. Suspense is shared by everybody; taken one by one, two orders would wait for each other.
-CREATE FUNCTION lock_suspended(p_venue text, p_tag text, p_owner text) RETURNS void
-LANGUAGE plpgsql AS $$
-DECLARE
-    v_accounts bigint[];
-    v_assets   text[];
-BEGIN
-    PERFORM FROM deposits WHERE venue = p_venue AND tag = p_tag AND state = 'suspended'
-      ORDER BY deposit_id FOR NO KEY UPDATE;
-    SELECT array_agg(DISTINCT a.id), array_agg(DISTINCT a.asset ORDER BY a.asset) INTO v_accounts, v_assets
-      FROM deposits AS x JOIN accounts AS a ON a.id = x.account
-     WHERE x.venue = p_venue AND x.tag = p_tag AND x.state = 'suspended';
-    v_accounts := v_accounts || ARRAY(SELECT account_of(p_owner, asset) FROM unnest(v_assets) AS asset);
-    PERFORM FROM accounts WHERE id = ANY (v_accounts) ORDER BY id FOR NO KEY UPDATE;
-END $$;
-
 -- Writes down what a new order needs and its tag, and takes up what waits in suspense under that tag.
 CREATE FUNCTION funding_begin(f fundings, p_tag text, p_needs jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -368,6 +336,21 @@ BEGIN
     PERFORM reservation_give_back(x.reservation_id);
 END $$;
 
+-- Leaves a part with the user that was to go back. The caller has locked it.
+CREATE FUNCTION funding_part_keep(x funding_parts, p_reason text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE funding_parts
+       SET state = next_state('part', x.reservation_id, x.state, 'keep'), changed_at = clock_timestamp()
+     WHERE reservation_id = x.reservation_id;
+    PERFORM reservation_give_back(x.reservation_id);
+    PERFORM find('deposit_not_refunded', 'funding/' || x.order_id, 'warning', jsonb_build_object(
+        'deposit', x.reservation_id, 'asset_id', x.asset, 'amount', trim_scale(x.amount)::text, 'why', p_reason));
+    PERFORM emit('funding/' || x.order_id, 'deposit.kept', jsonb_build_object(
+        'order_id', x.order_id, 'deposit', x.reservation_id, 'asset_id', x.asset,
+        'amount', trim_scale(x.amount)::text, 'reason', p_reason));
+END $$;
+
 -- A refund that was ended before it was sent leaves its deposit with the user. (One that is ended before the deposit is to
 -- go back has none to leave yet: see has_way_back. The lock on the part decides which of the two it is.)
 CREATE FUNCTION keep_refused_refund(p payouts) RETURNS void
@@ -377,15 +360,27 @@ DECLARE
 BEGIN
     SELECT * INTO x FROM funding_parts
      WHERE reservation_id = regexp_replace(p.payout_id, '^refund/', '') FOR NO KEY UPDATE;
-    IF x.state IS DISTINCT FROM 'refunding' THEN
-        RETURN;
+    IF x.state = 'refunding' THEN
+        PERFORM funding_part_keep(x, p.reason);
     END IF;
-    UPDATE funding_parts
-       SET state = next_state('part', x.reservation_id, x.state, 'keep'), changed_at = clock_timestamp()
-     WHERE reservation_id = x.reservation_id;
-    PERFORM reservation_give_back(x.reservation_id);
-    PERFORM find('deposit_not_refunded', 'funding/' || x.order_id, 'warning', jsonb_build_object(
-        'deposit', x.reservation_id, 'asset_id', x.asset, 'amount', trim_scale(x.amount)::text, 'why', p.reason));
+END $$;
+
+-- A refund whose input was refused leaves no payout behind, not even a tombstone: its deposit stays with the user all the
+-- same, and a late opening finds it kept. Does nothing where there is a payout, or comes to be one: that one answers for
+-- the part, whose lock decides which of the two is first. Returns whether it did anything.
+CREATE FUNCTION funding_keep_refused(p_order_id text, p_refund_id text, p_reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    x funding_parts;
+BEGIN
+    SELECT * INTO x FROM funding_parts
+     WHERE order_id = p_order_id AND reservation_id = p_refund_id FOR NO KEY UPDATE;
+    IF x.state IS DISTINCT FROM 'refunding'
+       OR EXISTS (SELECT FROM payouts WHERE payout_id = 'refund/' || p_refund_id) THEN
+        RETURN false;
+    END IF;
+    PERFORM funding_part_keep(x, p_reason);
+    RETURN true;
 END $$;
 
 CREATE TRIGGER fundings_stay BEFORE DELETE ON fundings FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

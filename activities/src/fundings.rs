@@ -29,6 +29,17 @@ pub struct ExpireFunding {
     pub reason: String,
 }
 
+/// The input of `funding_keep_refused`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeepRefused {
+    /// Which order.
+    pub order_id: String,
+    /// The refund that was refused.
+    pub refund_id: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// The input of `funding_await`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AwaitFunding {
@@ -69,6 +80,17 @@ impl FundingActivities {
     ) -> Result<FundingStatus, ActivityError> {
         let expired = self.books.funding_expire(&input.order_id, &input.holder, &input.reason).await;
         Ok(expired.map_err(Failure::from)?)
+    }
+
+    /// Leaves a deposit with the user whose refund was refused. Gives whether this call did.
+    #[activity(name = "funding_keep_refused")]
+    pub async fn keep_refused(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: KeepRefused,
+    ) -> Result<bool, ActivityError> {
+        let kept = self.books.funding_keep_refused(&input.order_id, &input.refund_id, &input.reason).await;
+        Ok(kept.map_err(Failure::from)?)
     }
 
     /// Reads the order.

@@ -4,12 +4,14 @@ use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput, Refund};
 use serde_json::{Value, json};
 use temporalio_client::{
-    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions,
-    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, errors::WorkflowGetResultError,
+    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions,
+    WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    errors::WorkflowGetResultError,
 };
 use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},
     error::IncomingError,
+    protos::temporal::api::{enums::v1::EventType, history::v1::HistoryEvent},
 };
 use uuid::Uuid;
 
@@ -161,6 +163,13 @@ impl World {
         // Every workflow's status query has the same name and shape.
         let handle = self.client.get_workflow_handle::<Refund>(id);
         handle.query(Refund::status, (), WorkflowQueryOptions::default()).await.unwrap()
+    }
+
+    /// The kinds of the events of a workflow's latest run, in order.
+    pub async fn history(&self, id: &str) -> Vec<EventType> {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+        let history = handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await.unwrap();
+        history.iter().map(HistoryEvent::event_type).collect()
     }
 
     /// Sends an update.

@@ -97,7 +97,7 @@ where
 }
 
 /// The options of a look at the books that is tried again until it has something to tell, or `within` is over.
-pub(crate) fn books_options<W>(within: Duration, summary: &str, ctx: &WorkflowContext<W>) -> ActivityOptions {
+pub(crate) fn books_options(within: Duration, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
     let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
         schedule_to_close: within,
         start_to_close: LEDGER_TIMEOUT.min(within),
@@ -105,7 +105,7 @@ pub(crate) fn books_options<W>(within: Duration, summary: &str, ctx: &WorkflowCo
     let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
     ActivityOptions::with_close_timeouts(timeouts)
         .retry_policy(retries)
-        .cancellation_token(ctx.cancellation_token())
+        .cancellation_token(token.clone())
         .summary(summary)
         .build()
 }

@@ -1,19 +1,29 @@
-//! Workflows that another one starts and waits for. They outlive it, and the books answer whoever starts one again.
+//! Payouts that another workflow starts and waits for. They outlive it, and the books answer whoever starts one again.
 
 use std::time::Duration;
 
-use temporalio_common::{WorkflowDefinition, data_converters::TemporalDeserializable};
+use backstop_activities::payouts::LedgerActivities;
+use backstop_domain::{PayoutId, RefusalKind, payout::PayoutReceipt};
+use temporalio_common::WorkflowDefinition;
 use temporalio_sdk::{
     ChildWorkflowOptions, ChildWorkflowStartError, ParentClosePolicy, StartChildWorkflowExecutionFailedCause,
     StartedChildWorkflow, TimerOptions, WorkflowCancellationToken, WorkflowContext,
 };
 
-use crate::failure::{StepFailure, classify_child};
+use crate::{
+    call::books_options,
+    failure::{StepFailure, classify, classify_child},
+    input::RawInput,
+};
 
-/// Between two looks at a workflow that was not started by this run, or was ended by force.
+/// Before a payout whose workflow was ended by force is started again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How long the books are waited for before it is looked whether a payout that was not started by this run still has its
+/// workflow: at first, and at most. The books are asked all the while, at no cost to the history.
+const WATCH_FIRST: Duration = Duration::from_secs(4);
+const WATCH_MAX: Duration = Duration::from_secs(600);
 
-/// A workflow that another one needs, by its own id.
+/// The workflow of a payout that another one needs, by the payout's own id.
 pub(crate) struct Child<'a, I> {
     pub(crate) id: &'a str,
     pub(crate) summary: &'a str,
@@ -23,20 +33,22 @@ pub(crate) struct Child<'a, I> {
     pub(crate) token: &'a WorkflowCancellationToken,
 }
 
-impl<I> Child<'_, I> {
+/// How a payout ended. Nothing when it was called off while none of its workflows was started by this run and could be told
+/// so: one may be at work all the same, and pay.
+pub(crate) type End = Option<Result<PayoutReceipt, StepFailure>>;
+
+impl<I: Fn() -> RawInput> Child<'_, I> {
     /// Starts it. `None` when it is running already.
     ///
     /// # Errors
-    /// When it can't be started.
+    /// When it can't be started, or the token was cancelled before it was.
     pub(crate) async fn start<W, C>(
         &self,
         ctx: &WorkflowContext<W>,
         workflow: C,
     ) -> Result<Option<StartedChildWorkflow<C>>, StepFailure>
     where
-        C: WorkflowDefinition + 'static,
-        C::Output: TemporalDeserializable + 'static,
-        I: Fn() -> C::Input,
+        C: WorkflowDefinition<Input = RawInput, Output = PayoutReceipt> + 'static,
     {
         let options = ChildWorkflowOptions::builder()
             .workflow_id(self.id.to_owned())
@@ -55,39 +67,74 @@ impl<I> Child<'_, I> {
         }
     }
 
-    /// Follows it to its end. One that was not started here, as after a restart of its parent, is waited for; one that was
-    /// ended by force is started again, because its operation is not over. Cancelling the token asks it to end, and waits
-    /// for what it makes of that.
-    ///
-    /// # Errors
-    /// The child's own, or when it can't be started.
+    /// Starts it, and follows it to its end.
+    pub(crate) async fn run<W, C>(&self, ctx: &WorkflowContext<W>, workflow: impl Fn() -> C) -> End
+    where
+        C: WorkflowDefinition<Input = RawInput, Output = PayoutReceipt> + 'static,
+    {
+        match self.start(ctx, workflow()).await {
+            Ok(started) => self.follow(ctx, workflow, started).await,
+            // What has not begun says nothing of what others have begun.
+            Err(StepFailure::Cancelled) => None,
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
+    /// Follows it to its end. One that was not started here, as after a restart of its parent, is followed in the books; one
+    /// that was ended by force is started again, because its operation is not over. Cancelling the token asks one that was
+    /// started here to end, and waits for what it makes of that.
     pub(crate) async fn follow<W, C>(
         &self,
         ctx: &WorkflowContext<W>,
         workflow: impl Fn() -> C,
         mut started: Option<StartedChildWorkflow<C>>,
-    ) -> Result<C::Output, StepFailure>
+    ) -> End
     where
-        C: WorkflowDefinition + 'static,
-        C::Output: TemporalDeserializable + 'static,
-        I: Fn() -> C::Input,
+        C: WorkflowDefinition<Input = RawInput, Output = PayoutReceipt> + 'static,
     {
+        let mut watch = WATCH_FIRST;
         loop {
-            if let Some(started) = started {
-                match started.result().await {
-                    Ok(output) => return Ok(output),
-                    Err(error) => {
-                        if let Some(failure) = classify_child(&error) {
-                            return Err(failure);
-                        }
-                        tracing::info!(id = self.id, "ended by force; it is started again");
-                    }
+            let is_running = match started {
+                None => true,
+                Some(started) => match started.result().await {
+                    Ok(receipt) => return Some(Ok(receipt)),
+                    Err(error) => match classify_child(&error) {
+                        // Another workflow carries it: that one's end is its end.
+                        Some(StepFailure::Refused(refusal)) if refusal.kind == RefusalKind::Held => true,
+                        Some(failure) => return Some(Err(failure)),
+                        None => false,
+                    },
+                },
+            };
+            if is_running {
+                match self.wait_for_books(ctx, watch).await {
+                    Ok(receipt) => return Some(Ok(receipt)),
+                    Err(StepFailure::Cancelled) => return None,
+                    Err(_) => watch = WATCH_MAX.min(watch * 2),
                 }
+            } else {
+                tracing::info!(id = self.id, "ended by force; it is started again");
+                // Untouched by cancellation: what was started is not left before its end is known.
+                let pause = TimerOptions::builder(PAUSE).cancellation_token(WorkflowCancellationToken::new()).build();
+                ctx.timer(pause).await;
             }
-            // Untouched by cancellation: what was started is not left before its end is known.
-            let pause = TimerOptions::builder(PAUSE).cancellation_token(WorkflowCancellationToken::new()).build();
-            ctx.timer(pause).await;
-            started = self.start(ctx, workflow()).await?;
+            started = match self.start(ctx, workflow()).await {
+                Ok(started) => started,
+                Err(StepFailure::Cancelled) => return None,
+                Err(failure) => return Some(Err(failure)),
+            };
         }
+    }
+
+    /// Waits until the books say that the payout is over.
+    async fn wait_for_books<W>(
+        &self,
+        ctx: &WorkflowContext<W>,
+        within: Duration,
+    ) -> Result<PayoutReceipt, StepFailure> {
+        let options = books_options(within, &format!("wait for the end of {}", self.id), self.token);
+        ctx.execute_activity(LedgerActivities::ended, PayoutId::from_books(self.id), options)
+            .await
+            .map_err(|error| classify(&error))
     }
 }

@@ -1,9 +1,9 @@
 //! `FundOrder`: waits until an order's payments have come in, and sends back what the order does not take.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backstop_activities::{
-    fundings::{AwaitFunding, ExpireFunding, FundingActivities, OpenFunding},
+    fundings::{AwaitFunding, ExpireFunding, FundingActivities, KeepRefused, OpenFunding},
     observations::{ObservationActivities, Observe},
 };
 use backstop_domain::{
@@ -14,8 +14,8 @@ use futures::FutureExt;
 use temporalio_common::WorkflowDefinition;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    StartedChildWorkflow, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
-    WorkflowResult, WorkflowTermination,
+    StartedChildWorkflow, SyncWorkflowContext, TimerOptions, WorkflowCancellationToken, WorkflowContext,
+    WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(10);
 /// The same before the order expires.
 const LAST_LOOK: Duration = Duration::from_secs(30);
+/// Between the end of a look that somebody asked for and the next: however many ask meanwhile, they get one.
+const LOOK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Waits for an order's payments: it is funded, or all that came goes back.
 #[workflow]
@@ -39,6 +41,7 @@ pub struct FundOrder {
     request: Result<FundRequest, InvalidInput>,
     progress: Progress,
     woken: bool,
+    looked_at: Option<SystemTime>,
 }
 
 #[workflow_methods]
@@ -46,7 +49,7 @@ impl FundOrder {
     #[init]
     #[allow(clippy::needless_pass_by_value)] // the signature that the SDK calls
     fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
-        Self { request: input.read(FundRequest::read), progress: Progress::default(), woken: false }
+        Self { request: input.read(FundRequest::read), progress: Progress::default(), woken: false, looked_at: None }
     }
 
     /// Check the input → open the order → wait for its payments → refund what it does not take. Gives the order as it is.
@@ -80,8 +83,8 @@ impl FundOrder {
         Ok(status)
     }
 
-    /// Somebody says that a payment has come in. The venue's record decides; this only makes it be read now. What stands
-    /// in the signal is of no account.
+    /// Somebody says that a payment has come in. The venue's record decides; this only makes it be read now, or as soon as
+    /// the last look is a moment past. What stands in the signal is of no account.
     #[signal]
     pub fn payment_received(&mut self, _ctx: &mut SyncWorkflowContext<Self>, _input: RawInput) {
         self.woken = true;
@@ -191,10 +194,14 @@ impl Funding {
         }
         let refunds = refunds.iter().map(|started| started.refund.refund_id.clone()).collect();
         let input = AwaitFunding { order_id: self.order_id.clone(), refunds };
-        let options = books_options(remaining, &format!("wait for the payments of order {}", self.order_id), ctx);
+        let options = books_options(
+            remaining,
+            &format!("wait for the payments of order {}", self.order_id),
+            &ctx.cancellation_token(),
+        );
         let mut waiting = std::pin::pin!(ctx.execute_activity(FundingActivities::wait, input, options));
         loop {
-            let mut woken = std::pin::pin!(ctx.wait_condition(|fund| fund.woken).fuse());
+            let mut woken = std::pin::pin!(asked(ctx).fuse());
             temporalio_sdk::workflows::select! {
                 news = waiting => return match news.map_err(|error| classify(&error)) {
                     Ok(status) => Next::Changed(status),
@@ -205,12 +212,13 @@ impl Funding {
                         Next::TimeIsUp
                     }
                 },
-                _ = woken => {
+                () = woken => {
                     if ctx.cancellation_token().is_cancelled() {
                         return Next::Cancelled;
                     }
                     ctx.state_mut(|fund| fund.woken = false);
                     self.look(ctx, LOOK).await;
+                    ctx.state_mut(|fund| fund.looked_at = ctx.workflow_time());
                 }
             }
         }
@@ -260,14 +268,41 @@ impl Funding {
         }
     }
 
-    /// Waits for a refund's end. Should it not be sent back, the deposit stays with the user, and the books say why.
+    /// Waits for a refund's end. Should it not be sent back, the deposit stays with the user, and the books say why: also
+    /// where the refund was refused before there was anything of it in the books.
     async fn follow(&self, ctx: &WorkflowContext<FundOrder>, started: Started) {
         let Started { refund, step, run } = started;
         let (id, token) = (format!("refund/{}", refund.refund_id), WorkflowCancellationToken::new());
-        match child(&id, &refund, &token).follow(ctx, || RefundRun, run).await {
+        let end = child(&id, &refund, &token).follow(ctx, || RefundRun, run).await;
+        match end.unwrap_or(Err(StepFailure::Cancelled)) {
             Ok(receipt) => note(ctx, step, StepState::Done, receipt.state.name()),
-            Err(failure) => note(ctx, step, StepState::Failed, &failure.to_string()),
+            Err(failure) => {
+                note(ctx, step, StepState::Failed, &failure.to_string());
+                if let StepFailure::Refused(refusal) = failure {
+                    self.keep(ctx, refund.refund_id, refusal.message).await;
+                }
+            }
         }
+    }
+
+    /// Leaves a deposit with the user whose refund was refused, unless the books have that refund: they answer for it.
+    async fn keep(&self, ctx: &WorkflowContext<FundOrder>, refund_id: String, reason: String) {
+        let summary = format!("keep what can't be sent back: {refund_id}");
+        let input = KeepRefused { order_id: self.order_id.clone(), refund_id, reason };
+        let token = WorkflowCancellationToken::new();
+        if let Err(failure) = ledger(ctx, Named::of(&FundingActivities::keep_refused), input, &summary, &token).await {
+            tracing::warn!(order = self.order_id, %failure, "what can't be sent back can't be kept either");
+        }
+    }
+}
+
+/// Waits until somebody asks for a look, and the last one is a moment past.
+async fn asked(ctx: &WorkflowContext<FundOrder>) {
+    let _ = ctx.wait_condition(|fund| fund.woken).await;
+    let due = ctx.state(|fund| fund.looked_at).map(|at| at + LOOK_PAUSE);
+    let early = due.and_then(|due| due.duration_since(ctx.workflow_time()?).ok());
+    if let Some(early) = early.filter(|early| !early.is_zero()) {
+        ctx.timer(TimerOptions::builder(early).build()).await;
     }
 }
 

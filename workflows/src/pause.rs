@@ -1,22 +1,25 @@
 //! `PauseAndWithdraw`: stops a strategy, waits until all its money is free, and pays some of it out.
 
+use std::time::Duration;
+
 use backstop_activities::{
     pauses::{Drained, EndPause, OpenPause, PauseActivities, PauseEnd, StopStrategy},
+    payouts::{Abandon, LedgerActivities},
     trading::{Drain, TradingActivities},
 };
 use backstop_domain::{
-    InvalidInput, PauseRequest, PauseStatus,
+    InvalidInput, PauseRequest, PauseStatus, RefusalKind, WithdrawRequest,
     machine::{PauseState, PayoutState},
-    payout::PayoutReceipt,
+    payout::{PayoutOrder, PayoutReceipt},
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+    TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
     call::{Named, ledger, venue_options},
-    child::Child,
+    child::{Child, End},
     failure::{StepFailure, classify, typed},
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
@@ -27,6 +30,8 @@ use crate::{
 
 /// How often an operation is taken up anew that the books have lost, as by a restore.
 const TRIES_MAX: u32 = 5;
+/// Between two tries to call a withdrawal off that failed in a way that no retry policy covers.
+const ABANDON_PAUSE: Duration = Duration::from_secs(10);
 const FORWARD: &str = "started again, the operation goes on";
 
 /// Stops a strategy and withdraws: one result, however often it is started.
@@ -66,8 +71,9 @@ impl PauseAndWithdraw {
         }
         let lost = StepFailure::Failed("the books lose the operation again and again".into());
         match pause.block(ctx, lost).await {
-            Ended::Lost => Err(typed("NotFound", "the books have lost the operation".into())),
-            Ended::With(termination) => Err(termination),
+            Err(Ended::Lost) => Err(typed("NotFound", "the books have lost the operation".into())),
+            Err(Ended::With(termination)) => Err(termination),
+            Ok(status) => Ok(status),
         }
     }
 
@@ -118,7 +124,7 @@ impl Pause {
             status = match self.stop_and_drain(ctx, &status.venue).await {
                 Ok(status) => status,
                 Err(StepFailure::Refused(refusal)) if refusal.kind.may_be_lost_books() => return Err(Ended::Lost),
-                Err(failure) => return Err(self.block(ctx, failure).await),
+                Err(failure) => self.block(ctx, failure).await?,
             };
             show(ctx, &status);
         }
@@ -140,7 +146,13 @@ impl Pause {
     async fn open(&self, ctx: &WorkflowContext<PauseAndWithdraw>) -> Result<PauseStatus, StepFailure> {
         let input = OpenPause { request: self.request.clone(), holder: self.holder.clone() };
         let opening = format!("open operation {}: {}", self.request.operation_id, self.in_words());
-        Saga::new(ctx).step("open operation", &PauseActivities::open, input).no_undo(FORWARD).run(&opening).await
+        // Not cancelled half-way, here and where it is drained: what may have been committed has to be ended.
+        Saga::new(ctx)
+            .step("open operation", &PauseActivities::open, input)
+            .no_undo(FORWARD)
+            .detached()
+            .run(&opening)
+            .await
     }
 
     /// Nothing here moves money: whatever goes wrong leaves every reservation as true as it was.
@@ -178,25 +190,27 @@ impl Pause {
         let drained = Drained { operation_id: self.request.operation_id.to_string(), holder: self.holder.clone() };
         saga.step("all money is free", &PauseActivities::drained, drained)
             .no_undo(FORWARD)
+            .detached()
             .run(&format!("strategy {} holds no reservation", self.request.strategy_key))
             .await
     }
 
-    /// Records that the drain did not come to its end, and ends the workflow so. Started again, it goes on.
-    async fn block(&self, ctx: &WorkflowContext<PauseAndWithdraw>, failure: StepFailure) -> Ended {
+    /// Records that the drain did not come to its end, and ends the workflow so. Started again, it goes on. Gives the
+    /// operation where the books say that it had come further.
+    async fn block(&self, ctx: &WorkflowContext<PauseAndWithdraw>, failure: StepFailure) -> Result<PauseStatus, Ended> {
         let why = match &failure {
             StepFailure::Cancelled => "cancelled before the strategy was drained".to_owned(),
             StepFailure::Expired(open) => format!("not drained in time: {open}"),
             other => other.to_string(),
         };
-        match self.end(ctx, PauseEnd::Block, &why).await {
-            Ok(status) => show(ctx, &status),
-            Err(failure) => return failure.into(),
+        let status = self.end(ctx, PauseEnd::Block, &why).await?;
+        show(ctx, &status);
+        match failure {
+            // Another run of it had drained the strategy: it is no longer this drain that it hangs on.
+            _ if status.state != PauseState::Blocked => Ok(status),
+            StepFailure::Expired(_) => Err(Ended::With(typed("NotDrained", why))),
+            other => Err(Ended::With(other.into())),
         }
-        Ended::With(match failure {
-            StepFailure::Expired(_) => typed("NotDrained", why),
-            other => other.into(),
-        })
     }
 
     async fn withdraw(
@@ -229,12 +243,16 @@ impl Pause {
         let step = begin(ctx, "withdraw", "the withdrawal's own");
         let input = || RawInput::of(self.request.withdrawal());
         let summary = format!("withdraw {} {}", self.request.amount, self.request.asset_id);
-        let token = ctx.cancellation_token();
-        let child = Child { id: &id, summary: &summary, input, token: &token };
-        let ended = match child.start(ctx, Withdraw::run).await {
-            Ok(started) => child.follow(ctx, || Withdraw::run, started).await,
-            Err(failure) => Err(failure),
-        };
+        let (token, detached) = (ctx.cancellation_token(), WorkflowCancellationToken::new());
+        let child = |token| Child { id: &id, summary: &summary, input, token };
+        let mut end = child(&token).run(ctx, || Withdraw::run).await;
+        if end.is_none() {
+            end = self.abandon(ctx, &id, &detached).await;
+        }
+        if end.is_none() {
+            end = child(&detached).follow(ctx, || Withdraw::run, None).await;
+        }
+        let ended = end.unwrap_or_else(|| Err(StepFailure::Failed("its end is not known".into())));
         match &ended {
             Ok(receipt) if receipt.state == PayoutState::Settled => note(ctx, step, StepState::Done, "settled"),
             Ok(receipt) => {
@@ -243,6 +261,46 @@ impl Pause {
             Err(failure) => note(ctx, step, StepState::Failed, &failure.to_string()),
         }
         ended
+    }
+
+    /// Ends a withdrawal in the books that was called off, whether any workflow is at it or not. Nothing when only its own
+    /// end tells whether it is paid: it may have been sent, or is in the hands of another workflow.
+    async fn abandon(
+        &self,
+        ctx: &WorkflowContext<PauseAndWithdraw>,
+        id: &str,
+        token: &WorkflowCancellationToken,
+    ) -> End {
+        let request = match WithdrawRequest::read(self.request.withdrawal()) {
+            Ok(request) => request,
+            Err(invalid) => return Some(Err(StepFailure::Refused(invalid.into()))),
+        };
+        let order = PayoutOrder::of_withdrawal(&request, id);
+        let input = Abandon { order, reason: format!("operation {} was cancelled", self.request.operation_id) };
+        let step = begin(ctx, "call the withdrawal off", "none: it is one");
+        let summary = format!("abandon {id}");
+        loop {
+            let abandon = Named::of(&LedgerActivities::abandon);
+            match ledger(ctx, abandon, input.clone(), &summary, token).await {
+                Ok(receipt) => {
+                    note(ctx, step, StepState::Done, receipt.state.name());
+                    // It can't pay any more; this only spares it waiting for an approval. It need not run.
+                    let _ = ctx.external_workflow(id, None).cancel(None).await;
+                    let is_ours = receipt.state == PayoutState::Abandoned;
+                    return Some(if is_ours { Err(StepFailure::Cancelled) } else { Ok(receipt) });
+                }
+                Err(StepFailure::Refused(refusal)) => {
+                    note(ctx, step, StepState::Failed, &refusal.message);
+                    let is_anothers = matches!(refusal.kind, RefusalKind::Conflict | RefusalKind::InvalidInput);
+                    return is_anothers.then_some(Err(StepFailure::Refused(refusal)));
+                }
+                Err(failure) => {
+                    tracing::warn!(%failure, id, "it is tried again to call the withdrawal off");
+                    let pause = TimerOptions::builder(ABANDON_PAUSE).cancellation_token(token.clone()).build();
+                    ctx.timer(pause).await;
+                }
+            }
+        }
     }
 
     async fn end(

@@ -70,6 +70,7 @@ pub struct Step<'a, W, I, O> {
 pub struct DeclaredStep<'a, W, I, O> {
     step: Step<'a, W, I, O>,
     undo: Result<Undo, String>,
+    token: WorkflowCancellationToken,
 }
 
 impl<W: Tracked> Saga<W> {
@@ -164,12 +165,14 @@ impl<'a, W: Tracked, I, O> Step<'a, W, I, O> {
             activity: activity.name().to_owned(),
             input: serde_json::to_value(input).unwrap_or_default(),
         };
-        DeclaredStep { step: self, undo: Ok(undo) }
+        let token = self.saga.ctx.cancellation_token();
+        DeclaredStep { step: self, undo: Ok(undo), token }
     }
 
     /// Declares that there is nothing to undo, and why.
     pub fn no_undo(self, reason: impl Into<String>) -> DeclaredStep<'a, W, I, O> {
-        DeclaredStep { step: self, undo: Err(reason.into()) }
+        let token = self.saga.ctx.cancellation_token();
+        DeclaredStep { step: self, undo: Err(reason.into()), token }
     }
 }
 
@@ -178,6 +181,12 @@ where
     I: TemporalDeserializable + TemporalSerializable + Clone + 'static,
     O: TemporalDeserializable + TemporalSerializable + 'static,
 {
+    /// Cancelling does not reach the step: for one whose end has to be known, because no undo makes up for it.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { token: WorkflowCancellationToken::new(), ..self }
+    }
+
     /// Runs the step. Its undo is registered before it starts, and forgotten only when a refusal proves that nothing of
     /// ours can have run.
     ///
@@ -192,7 +201,7 @@ where
         let step = begin(&saga.ctx, &title, &shown);
         let registered = self.undo.is_ok();
         saga.undos.extend(self.undo.ok().map(|undo| Undo { step, ..undo }));
-        let result = ledger(&saga.ctx, activity, input, summary, &saga.ctx.cancellation_token()).await;
+        let result = ledger(&saga.ctx, activity, input, summary, &self.token).await;
         match &result {
             Ok(_) => note(&saga.ctx, step, StepState::Done, ""),
             Err(failure) => note(&saga.ctx, step, StepState::Failed, &failure.to_string()),

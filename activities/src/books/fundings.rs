@@ -54,6 +54,21 @@ impl Books {
         read(query.bind(order_id).bind(holder).bind(reason).fetch_one(self.pool()).await?)
     }
 
+    /// Leaves a deposit with the order's user whose refund was refused before the books had anything of it. Returns whether
+    /// this call did.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn funding_keep_refused(
+        &self,
+        order_id: &str,
+        refund_id: &str,
+        reason: &str,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT funding_keep_refused($1, $2, $3)");
+        Ok(query.bind(order_id).bind(refund_id).bind(reason).fetch_one(self.pool()).await?)
+    }
+
     /// Takes down what the venue's record says of a deposit, once. Returns whether it was new. A record that once said
     /// something else is a finding.
     ///

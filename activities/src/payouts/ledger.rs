@@ -1,11 +1,22 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use backstop_domain::payout::{PayoutOrder, PayoutReceipt, PayoutRef};
+use backstop_domain::{
+    PayoutId, RefusalKind,
+    payout::{PayoutOrder, PayoutReceipt, PayoutRef},
+};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{Abandon, Decide, Escalate, Return, Settle};
-use crate::{books::Books, failpoint, failure::Failure};
+use crate::{
+    books::{Books, BooksError},
+    failpoint,
+    failure::Failure,
+};
+
+/// Between two looks at a payout whose end is waited for: at first, and at most.
+const LOOK_FIRST: Duration = Duration::from_millis(250);
+const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Transitions of the books. All idempotent: made again, they answer with what is.
 #[derive(Debug)]
@@ -65,6 +76,25 @@ impl LedgerActivities {
         input: Escalate,
     ) -> Result<PayoutReceipt, ActivityError> {
         Ok(self.books.payout_escalate(&input.payout, &input.evidence).await.map_err(Failure::from)?.receipt)
+    }
+
+    /// Answers once the payout is over. "Not yet" fails, and is tried again. One that is not there is not over: its workflow
+    /// may not have come that far.
+    #[activity(name = "payout_ended")]
+    pub async fn ended(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        payout_id: PayoutId,
+    ) -> Result<PayoutReceipt, ActivityError> {
+        let state = match self.books.payout(&payout_id).await {
+            Ok(standing) if standing.receipt.state.is_final() => return Ok(standing.receipt),
+            Ok(standing) => standing.receipt.state.name(),
+            Err(BooksError::Refused(refusal)) if refusal.kind == RefusalKind::NotFound => "absent",
+            Err(error) => return Err(Failure::from(error).not_before(LOOK_MAX).into()),
+        };
+        let pause = LOOK_MAX.min(LOOK_FIRST * ctx.info().attempt);
+        Err(Failure::Again { kind: "NotOver", message: format!("not over yet: it is {state}"), after: Some(pause) }
+            .into())
     }
 
     /// Writes a withdrawal down, nothing debited yet.

@@ -152,6 +152,36 @@ async fn a_refund_that_is_abandoned_leaves_its_deposit_with_the_user() {
 }
 
 #[tokio::test]
+async fn a_refund_that_is_refused_leaves_its_deposit_with_the_user_unless_the_books_have_it() {
+    let mut desk = waiting().await;
+    for deposit in ["d-1", "d-2", "d-3"] {
+        desk.observe(deposit, "0.1", "BTC", "o-1").await;
+    }
+    let [first, second, third] = ["d-1", "d-2", "d-3"].map(|deposit| format!("deposit/binance/{deposit}/order"));
+    assert!(!desk.books.funding_keep_refused("o-1", &first, "not to go back yet").await.unwrap());
+    desk.books.funding_expire("o-1", HOLDER, "cancelled").await.unwrap();
+    let late = desk.refund_of("o-1", &first).await;
+    let opened = desk.refund_of("o-1", &second).await;
+    desk.books.payout_open(&opened).await.unwrap();
+    let ended = desk.refund_of("o-1", &third).await;
+    desk.books.payout_abandon(&ended, "frozen").await.unwrap();
+    let before = desk.everything().await;
+    for (order, part) in [("o-1", &second), ("o-1", &third), ("o-2", &first), ("o-1", &"nobody's".to_owned())] {
+        assert!(!desk.books.funding_keep_refused(order, part, "closed").await.unwrap(), "{order} {part}");
+    }
+    assert_eq!(desk.everything().await, before);
+    assert!(desk.books.funding_keep_refused("o-1", &first, "closed").await.unwrap());
+    let kept = desk.everything().await;
+    assert!(!desk.books.funding_keep_refused("o-1", &first, "closed").await.unwrap());
+    assert_refused(desk.books.payout_open(&late).await, RefusalKind::NotAllowed, "state", "kept");
+    assert_eq!(desk.everything().await, kept);
+    assert_eq!(desk.has("carol", "BTC").await, "0.2 + 0");
+    assert_eq!(desk.findings().await, ["deposit_not_refunded funding/o-1"]);
+    assert!(desk.announced().await.contains(&"funding/o-1 deposit.kept".to_owned()));
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_deposit_below_the_minimum_waits_in_suspense_until_somebody_says_whose_it_is() {
     let mut desk = Desk::open().await;
     desk.observe("d-1", "0.00009999", "BTC", "o-1").await;

@@ -17,6 +17,7 @@ const CALLABLE: &[&str] = &[
     "fill_book",
     "find",
     "funding_expire",
+    "funding_keep_refused",
     "funding_open",
     "funding_status",
     "order_abandon",

@@ -100,3 +100,33 @@ async fn nobody_else_takes_what_a_deposit_has_set_aside_for_its_refund() {
     assert!(back, "{:?}", refunds(&world, &order).await);
     assert_sound(&world).await;
 }
+
+#[tokio::test]
+async fn a_refund_whose_input_is_refused_leaves_its_deposit_with_the_user_and_is_not_tried_for_ever() {
+    // The network closes after the order was opened; the venue's name of the deposit makes an id that no refund takes.
+    let long = "d".repeat(120);
+    futures::future::join_all([("d-1", true), (long.as_str(), false)].map(async |(deposit, closes)| {
+        let world = World::watched().await;
+        let order = world.funding().await;
+        world.start_any("FundOrder", &id(&order), &order).await;
+        world.books_say("SELECT state FROM fundings WHERE order_id = $1", tag(&order), "awaiting").await;
+        if closes {
+            let close = sqlx::query("UPDATE networks SET address_pattern = '^closed$' WHERE asset = 'ETH'");
+            close.execute(&mut world.database.owner().await).await.unwrap();
+        }
+        world.exchange.deposit_as(deposit, tag(&order), "ETH", "3", 1).await;
+        world.exchange.deposit(tag(&order), "BTC", "0.5").await;
+        world.exchange.deposit(tag(&order), "USDT", "1000").await;
+        // Also where it comes in after the order is funded.
+        world.books_say("SELECT state FROM funding_parts WHERE asset = $1", "ETH", "kept").await;
+        world.books_say("SELECT state FROM fundings WHERE order_id = $1", tag(&order), "funded").await;
+        assert_eq!(world.end_of(&id(&order)).await.kind(), "funded", "{deposit}");
+        assert_eq!(world.holds(order["user_id"].as_str().unwrap(), "ETH").await, "3 + 0");
+        assert_eq!(refunds(&world, &order).await, Vec::<String>::new());
+        let findings = "SELECT string_agg(kind, ' ') FROM findings WHERE subject = $1 AND state = 'open'";
+        world.books_say(findings, &id(&order), "deposit_not_refunded").await;
+        assert!(!world.is_unfinished(&id(&order)).await, "{deposit}");
+        assert_sound(&world).await;
+    }))
+    .await;
+}

@@ -1,6 +1,7 @@
 //! Pause-and-withdraw, end to end: a real Temporal, a real Postgres, the exchange over HTTP, and a worker process.
 #![allow(clippy::unwrap_used)]
 
+mod cancel;
 mod drain;
 mod input;
 mod once;
