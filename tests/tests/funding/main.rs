@@ -5,6 +5,7 @@ mod input;
 mod paid;
 mod refunded;
 mod restart;
+mod unreadable;
 
 use backstop_tests::{World, books_checker};
 use serde_json::Value;
