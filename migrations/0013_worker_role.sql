@@ -21,7 +21,7 @@ GRANT EXECUTE ON FUNCTION
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
     deposit_observe, funding_open, funding_expire, funding_status,
     strategy_start, strategy_stop, strategy_open_ends,
-    order_open, order_abandon, order_attempt, order_place, order_void, fill_book, order_end,
+    order_open, order_abandon, order_attempt, order_place, order_void, order_give_up, fill_book, order_end,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.

@@ -183,6 +183,7 @@ machine! {
     Absent + Abandon => Abandoned,
     Opened + Abandon => Abandoned,
     Opened + Attempt => Attempted,
+    Opened + Place => Placed,
     Attempted + Place => Placed,
     Attempted + Void => Void,
     Attempted + End => Ended,

@@ -22,6 +22,7 @@ const CALLABLE: &[&str] = &[
     "order_abandon",
     "order_attempt",
     "order_end",
+    "order_give_up",
     "order_open",
     "order_place",
     "order_void",
