@@ -19,7 +19,7 @@ GRANT EXECUTE ON FUNCTION
     payout_return, payout_escalate, payout_resolve, deposit_credit, reservation_open, reservation_release,
     adjustment_post, account_freeze, account_unfreeze, find,
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
-    deposit_observe, funding_open, funding_expire, funding_status,
+    deposit_observe, funding_open, funding_expire, funding_release, funding_status,
     strategy_start, strategy_stop, strategy_open_ends,
     order_open, order_abandon, order_attempt, order_place, order_void, order_give_up, fill_book, order_end,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore

@@ -141,10 +141,13 @@ machine! {
 machine! {
     /// How an order that waits for its payments stands.
     "funding"
-    FundingState { Absent = "absent", Awaiting = "awaiting", Funded = "funded", Expired = "expired" }
-    FundingEvent { Open = "open", Complete = "complete", Expire = "expire" }
+    FundingState {
+        Absent = "absent", Awaiting = "awaiting", Funded = "funded", Released = "released", Expired = "expired",
+    }
+    FundingEvent { Open = "open", Complete = "complete", Release = "release", Expire = "expire" }
     Absent + Open => Awaiting,
     Awaiting + Complete => Funded,
+    Funded + Release => Released,
     Awaiting + Expire => Expired,
 }
 

@@ -18,6 +18,7 @@ const CALLABLE: &[&str] = &[
     "find",
     "funding_expire",
     "funding_open",
+    "funding_release",
     "funding_status",
     "order_abandon",
     "order_attempt",

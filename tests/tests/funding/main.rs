@@ -4,6 +4,7 @@
 mod input;
 mod paid;
 mod refunded;
+mod released;
 mod restart;
 mod unreadable;
 
