@@ -19,9 +19,9 @@ GRANT EXECUTE ON FUNCTION
     payout_return, payout_escalate, payout_resolve, deposit_credit, reservation_open, reservation_release,
     adjustment_post, account_freeze, account_unfreeze, find,
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
-    deposit_observe, funding_open, funding_expire, funding_status, funding_keep_refused,
+    deposit_observe, funding_open, funding_expire, funding_release, funding_status, funding_keep_refused,
     strategy_start, strategy_run, strategy_stop, strategy_open_ends,
-    order_open, order_abandon, order_attempt, order_place, order_void, fill_book, order_end,
+    order_open, order_abandon, order_attempt, order_place, order_void, order_give_up, fill_book, order_end,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.

@@ -4,8 +4,10 @@
 mod input;
 mod paid;
 mod refunded;
+mod released;
 mod restart;
 mod signals;
+mod unreadable;
 
 use backstop_tests::{World, books_checker};
 use serde_json::Value;
