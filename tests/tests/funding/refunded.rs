@@ -59,6 +59,7 @@ async fn an_order_that_is_called_off_sends_everything_back() {
     let world = World::watched().await;
     let order = world.funding().await;
     world.start_any("FundOrder", &id(&order), &order).await;
+    world.books_say("SELECT state FROM fundings WHERE order_id = $1", tag(&order), "awaiting").await;
     let paid = world.exchange.deposit(tag(&order), "BTC", "0.5").await;
     world.books_say("SELECT state FROM deposits WHERE deposit_id = $1", &paid, "credited").await;
     assert!(world.temporal(&["workflow", "cancel", "-w", &id(&order)]).await.status.success());
