@@ -9,6 +9,7 @@ INSERT INTO transitions (machine, state, event, next) VALUES
     ('order', 'absent', 'abandon', 'abandoned'),
     ('order', 'opened', 'abandon', 'abandoned'),
     ('order', 'opened', 'attempt', 'attempted'),
+    ('order', 'attempted', 'not_send', 'opened'),
     ('order', 'attempted', 'place', 'placed'),
     ('order', 'attempted', 'void', 'void'),
     ('order', 'attempted', 'end', 'ended'),

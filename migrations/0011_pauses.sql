@@ -120,7 +120,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
         UNION ALL
         SELECT format('reservation %s holds %s %s', r.reservation_id, trim_scale(r.remaining), a.asset)
           FROM reservations AS r JOIN accounts AS a ON a.id = r.account
-         WHERE r.strategy_key = p_key AND r.state = 'open') AS ends;
+         WHERE r.strategy_key = p_key AND r.state = 'open'
+        UNION ALL
+        -- It may be about to set money aside, should somebody start the strategy again.
+        SELECT format('intent %s is in flight', i.intent_id) FROM intents AS i
+         WHERE i.strategy_key = p_key AND i.state = 'claimed' AND i.kind = 'place_limit_order') AS ends;
 $$;
 
 -- drain: the strategy is stopped and all its money is free. Refused, with what is still open, while that is not so.

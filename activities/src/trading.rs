@@ -47,7 +47,7 @@ pub struct TradingActivities {
 }
 
 /// What a record of the venue may be older than its order's attempt, for its clock's sake.
-const CLOCK_MARGIN_MS: i64 = 60_000;
+pub(crate) const CLOCK_MARGIN_MS: i64 = 60_000;
 
 #[activities]
 impl TradingActivities {
@@ -60,11 +60,13 @@ impl TradingActivities {
 }
 
 /// What a look at an order came to.
-#[derive(PartialEq)]
-enum Seen {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// It has ended, or never was.
     Over,
     /// It was asked to end just now: the next look may find it ended.
     Cancelled,
+    /// It may still trade, or show.
     Open,
 }
 
@@ -103,7 +105,20 @@ impl TradingActivities {
         }
     }
 
-    async fn end_order(&self, order: &OrderRow) -> Result<Seen, Failure> {
+    /// Cancels an order, books its fills, and ends it if it is over.
+    pub(crate) async fn end_order(&self, order: &OrderRow) -> Result<Seen, Failure> {
+        self.follow_order(order, true).await
+    }
+
+    /// Books an order's fills, and ends it if it is over. Leaves it open if it is not.
+    ///
+    /// # Errors
+    /// When the venue or the books can't be read.
+    pub async fn sync_order(&self, order: &OrderRow) -> Result<bool, ActivityError> {
+        Ok(self.follow_order(order, false).await? == Seen::Over)
+    }
+
+    async fn follow_order(&self, order: &OrderRow, cancel: bool) -> Result<Seen, Failure> {
         let Some(signed_at_ms) = order.signed_at_ms else { return Ok(Seen::Open) };
         let symbol = format!("{}{}", order.base, order.quote);
         // By the venue's own id wherever it is known: a cancel by somebody else may have taken our client id away.
@@ -118,7 +133,7 @@ impl TradingActivities {
             return Ok(if void { Seen::Over } else { Seen::Open });
         };
         self.books.order_place(&order.order_id, &record.id).await?;
-        if record.state == OrderState::Open {
+        if cancel && record.state == OrderState::Open {
             let outcome = self.venue.cancel(&symbol, &order.order_id, order.now_ms).await;
             tracing::info!(order = order.order_id, ?outcome, "cancelled");
         }
@@ -128,7 +143,9 @@ impl TradingActivities {
             let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
             self.books.fill_book(&order.order_id, &trade_id, legs, (&trade.fee, &trade.fee_asset)).await?;
         }
-        let OrderState::Ended(ending) = record.state else { return Ok(Seen::Cancelled) };
+        let OrderState::Ended(ending) = record.state else {
+            return Ok(if cancel { Seen::Cancelled } else { Seen::Open });
+        };
         match self.books.order_end(&order.order_id, &record.executed_quantity, &format!("{ending:?}")).await {
             Ok(_) => Ok(Seen::Over),
             // Trades may show later than the order's end.
@@ -138,6 +155,6 @@ impl TradingActivities {
     }
 }
 
-fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+pub(crate) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
     Failure::Again { kind: "LookupFailed", message: format!("the venue could not be read: {reason}"), after }
 }
