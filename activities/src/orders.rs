@@ -8,7 +8,7 @@ use std::{
 };
 
 use backstop_domain::{
-    Filters, InvalidInput, IntentRequest, LimitOrder, Pair, Refusal, RefusalKind, Side as OrderSide,
+    Filters, IntentRequest, InvalidInput, LimitOrder, Pair, Refusal, RefusalKind, Side as OrderSide,
     TimeInForce as Stay,
 };
 use serde::{Deserialize, Serialize};

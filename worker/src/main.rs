@@ -5,6 +5,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use anyhow::{Context, Result};
 use backstop::{
     config::{WorkerConfig, database},
+    gate::{GateConfig, set_gate},
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -31,6 +32,8 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// Set how many intents may be in flight at once; those that are stay so
+    Gate(GateConfig),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Worker(config) => serve(*config).await,
         Command::Migrate { database_url } => migrate(&database_url).await,
+        Command::Gate(config) => set_gate(&config).await,
         Command::Dev(config) => dev(config).await,
     };
     match result {
