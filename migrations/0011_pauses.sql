@@ -108,8 +108,9 @@ END $$;
 
 -- What keeps a strategy from being drained, in words; nothing, when it is stopped and all its money is free.
 CREATE FUNCTION strategy_open_ends(p_key text) RETURNS text[]
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
-    SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
         SELECT format('the strategy is %s', status) AS open_end FROM strategies
          WHERE strategy_key = p_key AND status <> 'stopped'
         UNION ALL
@@ -124,8 +125,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
         UNION ALL
         -- It may be about to set money aside, should somebody start the strategy again.
         SELECT format('intent %s is in flight', i.intent_id) FROM intents AS i
-         WHERE i.strategy_key = p_key AND i.state = 'claimed' AND i.kind = 'place_limit_order') AS ends;
-$$;
+         WHERE i.strategy_key = p_key AND i.state = 'claimed' AND i.kind = 'place_limit_order') AS ends);
+END $$;
 
 -- drain: the strategy is stopped and all its money is free. Refused, with what is still open, while that is not so.
 CREATE FUNCTION pause_drained(p_operation_id text, p_holder text) RETURNS jsonb
