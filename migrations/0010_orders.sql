@@ -10,6 +10,7 @@ INSERT INTO transitions (machine, state, event, next) VALUES
     ('order', 'opened', 'abandon', 'abandoned'),
     ('order', 'opened', 'attempt', 'attempted'),
     ('order', 'opened', 'place', 'placed'),
+    ('order', 'attempted', 'not_send', 'opened'),
     ('order', 'attempted', 'place', 'placed'),
     ('order', 'attempted', 'void', 'void'),
     ('order', 'attempted', 'end', 'ended'),

@@ -108,8 +108,9 @@ END $$;
 
 -- What keeps a strategy from being drained, in words; nothing, when it is stopped and all its money is free.
 CREATE FUNCTION strategy_open_ends(p_key text) RETURNS text[]
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
-    SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+BEGIN
+    RETURN (SELECT coalesce(array_agg(open_end ORDER BY open_end), '{}') FROM (
         SELECT format('the strategy is %s', status) AS open_end FROM strategies
          WHERE strategy_key = p_key AND status <> 'stopped'
         UNION ALL
@@ -120,8 +121,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
         UNION ALL
         SELECT format('reservation %s holds %s %s', r.reservation_id, trim_scale(r.remaining), a.asset)
           FROM reservations AS r JOIN accounts AS a ON a.id = r.account
-         WHERE r.strategy_key = p_key AND r.state = 'open') AS ends;
-$$;
+         WHERE r.strategy_key = p_key AND r.state = 'open'
+        UNION ALL
+        -- It may be about to set money aside, should somebody start the strategy again.
+        SELECT format('intent %s is in flight', i.intent_id) FROM intents AS i
+         WHERE i.strategy_key = p_key AND i.state = 'claimed' AND i.kind = 'place_limit_order') AS ends);
+END $$;
 
 -- give up: an order that was opened and never attempted, of a strategy that is stopped, is abandoned for its holder, who may
 -- be gone. It can't be attempted any more; but its attempt may be lost, if the books were put back to a moment before it.

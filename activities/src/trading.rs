@@ -48,7 +48,7 @@ pub struct TradingActivities {
 }
 
 /// By how much a record of the venue may be older than its order's attempt, or opening, for its clock's sake.
-const CLOCK_MARGIN_MS: i64 = 60_000;
+pub(crate) const CLOCK_MARGIN_MS: i64 = 60_000;
 
 #[activities]
 impl TradingActivities {
@@ -61,11 +61,13 @@ impl TradingActivities {
 }
 
 /// What a look at an order came to.
-#[derive(PartialEq)]
-enum Seen {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// It has ended, or never was.
     Over,
     /// It was asked to end just now: the next look may find it ended.
     Cancelled,
+    /// It may still trade, or show.
     Open,
 }
 
@@ -106,13 +108,23 @@ impl TradingActivities {
         }
     }
 
-    async fn end_order(&self, order: &OrderRow, clock: Clock) -> Result<Seen, Failure> {
+    /// Cancels an order, books its fills, and ends it if it is over. `clock` began when the order was read, or before.
+    pub(crate) async fn end_order(&self, order: &OrderRow, clock: Clock) -> Result<Seen, Failure> {
+        self.follow_order(order, clock, true).await
+    }
+
+    /// Books the fills of an order that the venue has, and ends it if it is over. Leaves it open if it is not.
+    pub(crate) async fn sync_order(&self, order: &OrderRow, clock: Clock) -> Result<Seen, Failure> {
+        self.follow_order(order, clock, false).await
+    }
+
+    async fn follow_order(&self, order: &OrderRow, clock: Clock, cancel: bool) -> Result<Seen, Failure> {
         let symbol = format!("{}{}", order.base, order.quote);
         let Some(record) = self.find_order(order, &symbol, clock).await? else {
             return Ok(if self.is_absent(order).await? { Seen::Over } else { Seen::Open });
         };
         self.books.order_place(&order.order_id, &record.id).await?;
-        if record.state == OrderState::Open {
+        if cancel && record.state == OrderState::Open {
             let outcome = self.venue.cancel(&symbol, &order.order_id, clock.now_ms()).await;
             tracing::info!(order = order.order_id, ?outcome, "cancelled");
         }
@@ -122,7 +134,9 @@ impl TradingActivities {
             let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
             self.books.fill_book(&order.order_id, &trade_id, legs, (&trade.fee, &trade.fee_asset)).await?;
         }
-        let OrderState::Ended(ending) = record.state else { return Ok(Seen::Cancelled) };
+        let OrderState::Ended(ending) = record.state else {
+            return Ok(if cancel { Seen::Cancelled } else { Seen::Open });
+        };
         match self.books.order_end(&order.order_id, &record.executed_quantity, &format!("{ending:?}")).await {
             Ok(_) => Ok(Seen::Over),
             // Trades may show later than the order's end.
@@ -155,6 +169,6 @@ impl TradingActivities {
     }
 }
 
-fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+pub(crate) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
     Failure::Again { kind: "LookupFailed", message: format!("the venue could not be read: {reason}"), after }
 }

@@ -172,6 +172,14 @@ impl IntentRequest {
         input
     }
 
+    /// The order that it places, if it does.
+    pub fn order(&self) -> Option<&LimitOrder> {
+        match &self.action {
+            IntentAction::PlaceLimitOrder(order) => Some(order),
+            IntentAction::CancelOrder { .. } => None,
+        }
+    }
+
     /// What it is for, by the name in the input.
     pub fn kind(&self) -> &'static str {
         match self.action {

@@ -227,6 +227,21 @@ const DEVIATIONS: &[&str] = &[
       WHERE p.state = 'withdrawing' GROUP BY p.operation_id, s.status HAVING count(o.order_id) > 0 OR s.status <> 'stopped'",
     "SELECT format('%s operations on strategy %s at once', count(*), strategy_key)
        FROM pauses WHERE state IN ('draining', 'withdrawing') GROUP BY strategy_key HAVING count(*) > 1",
+    // An intent is processed when it is done, and its order lives in no other's name.
+    "SELECT format('intent %s is %s, its receipt is from %s', i.intent_id, i.state, r.at)
+       FROM intents AS i FULL JOIN (SELECT * FROM receipts WHERE consumer = 'ExecuteIntent') AS r ON r.key = i.intent_id
+      WHERE (coalesce(i.state, '') = 'done') <> (r.key IS NOT NULL)",
+    "SELECT format('intent %s is %s, its order %s is %s', i.intent_id, i.state, o.order_id, o.state)
+       FROM intents AS i JOIN orders AS o USING (order_id)
+      WHERE i.kind = 'place_limit_order'
+        AND (o.holder <> i.holder
+             OR o.state IN ('opened', 'attempted') AND i.state <> 'claimed'
+             OR o.state IN ('placed', 'ended') AND i.state NOT IN ('claimed', 'done')
+             OR o.state IN ('void', 'abandoned') AND i.state = 'done')",
+    // A strategy has one intent in flight, in the order of their tickets.
+    "SELECT format('intents %s and %s of strategy %s overlap, or overtook', a.intent_id, b.intent_id, a.strategy_key)
+       FROM intents AS a JOIN intents AS b ON b.strategy_key = a.strategy_key AND b.ticket > a.ticket
+      WHERE b.claimed_at IS NOT NULL AND coalesce(a.ended_at, 'infinity') > b.claimed_at",
     // A large withdrawal was approved by a second person, on the record.
     "SELECT format('withdrawal %s of %s was asked for by %s and decided by %s', payout_id, amount, requested_by, decided_by)
        FROM payouts

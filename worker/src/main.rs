@@ -5,6 +5,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use anyhow::{Context, Result};
 use backstop::{
     config::{WorkerConfig, database},
+    gate::{GateConfig, set_gate},
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -34,6 +35,8 @@ enum Command {
     /// Decide on orders that wait for their payments, or have got them
     #[command(subcommand)]
     Funding(FundingCommand),
+    /// Set how many intents may be in flight at once; those that are stay so
+    Gate(GateConfig),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -74,6 +77,7 @@ async fn main() -> ExitCode {
         Command::Funding(FundingCommand::Release { order, by, reason, database_url }) => {
             release(&database_url, &order, &by, &reason).await
         }
+        Command::Gate(config) => set_gate(&config).await,
         Command::Dev(config) => dev(config).await,
     };
     match result {

@@ -8,13 +8,17 @@ use backstop_activities::{
     books::Books,
     failpoint,
     fundings::FundingActivities,
+    intents::{GateActivities, IntentActivities},
     observations::ObservationActivities,
+    orders::OrderActivities,
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
     recovery::RecoveryActivities,
     trading::TradingActivities,
 };
-use backstop_workflows::{FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, Watch, Withdraw, search, venue_queue};
+use backstop_workflows::{
+    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, Watch, Withdraw, gates_queue, search, venue_queue,
+};
 use reqwest::Url;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};
 use temporalio_common::protos::temporal::api::{
@@ -23,7 +27,10 @@ use temporalio_common::protos::temporal::api::{
 use temporalio_sdk::{
     Runtime, Worker, WorkerOptions,
     interceptors::{ActivityInboundInterceptor, ExecuteActivityInput, ExecuteActivityOutput, Next},
-    runtime::RuntimeOptions,
+    runtime::{
+        RuntimeOptions,
+        worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
+    },
 };
 
 use crate::{
@@ -33,6 +40,8 @@ use crate::{
 
 /// How long running activities may take to end after SIGTERM.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// How many intents wait at the gates in this process at once. They take turns with those beyond.
+const WAITING_MAX: usize = 1_000;
 /// How soon a workflow that waits moves to another worker after its own has died.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -64,21 +73,31 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_workflow::<Withdraw>()?
         .register_workflow::<PauseAndWithdraw>()?
         .register_workflow::<FundOrder>()?
+        .register_workflow::<ExecuteIntent>()?
         .register_workflow::<Watch>()?
         .register_activities(LedgerActivities { books: books.clone() })
         .register_activities(PauseActivities { books: books.clone() })
         .register_activities(FundingActivities { books: books.clone() })
+        .register_activities(IntentActivities { books: books.clone() })
         .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(SHUTDOWN_GRACE)
         .build();
-    let mut workers = vec![Worker::new(&runtime, client.clone(), options)?];
+    let gates = WorkerOptions::new(gates_queue(&config.task_queue))
+        .register_activities(GateActivities::new(books.clone()))
+        .tuner(room_for(WAITING_MAX))
+        .activity_inbound_interceptor(Failpoints)
+        .graceful_shutdown_period(SHUTDOWN_GRACE)
+        .build();
+    let mut workers =
+        vec![Worker::new(&runtime, client.clone(), options)?, Worker::new(&runtime, client.clone(), gates)?];
     if let Some(connector) = connector {
         let (venue, patience) = (Arc::new(connector), config.venue.patience());
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
             .register_activities(VenueActivities::new(books.clone(), venue.clone(), patience))
             .register_activities(ObservationActivities { books: books.clone(), venue: venue.clone() })
+            .register_activities(OrderActivities::new(books.clone(), venue.clone(), patience))
             .register_activities(TradingActivities { books, venue, patience })
             .activity_inbound_interceptor(Failpoints)
             .graceful_shutdown_period(SHUTDOWN_GRACE)
@@ -101,6 +120,17 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     });
     futures::future::try_join_all(workers.iter_mut().map(Worker::run)).await?;
     Ok(())
+}
+
+/// Room for so many activities at once, on a queue that has nothing else.
+fn room_for(activities: usize) -> TunerHolder {
+    let few = || FixedSizeSlotSupplier::new(2);
+    TunerHolder::builder()
+        .workflow_task_slot_supplier(few())
+        .activity_task_slot_supplier(FixedSizeSlotSupplier::new(activities))
+        .local_activity_task_slot_supplier(few())
+        .nexus_task_slot_supplier(few())
+        .build()
 }
 
 /// Connects to Temporal, for up to a minute while it starts.

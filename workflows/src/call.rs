@@ -54,6 +54,10 @@ const VENUE_TIMEOUT: Duration = Duration::from_secs(3_600);
 const VENUE_HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// Venue activities say themselves when they want to be tried again; this is for those that could not say anything.
 const VENUE_RETRY: Duration = Duration::from_millis(100);
+/// A wait at the gates steps aside by itself before this.
+const GATE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How soon the server notices that a worker died while it waited there. Seldom: those who wait may be many.
+const GATE_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Runs a ledger transition: a few times as a local activity, which costs least, then as a regular one, whose retries add
 /// nothing to the history and show as pending with their last failure. Ends with a result, a refusal or a cancellation.
@@ -117,6 +121,45 @@ pub(crate) fn venue_options(
     summary: &str,
     token: &WorkflowCancellationToken,
 ) -> ActivityOptions {
+    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
+    venue_call(queue, within, retries, summary, token)
+}
+
+/// The same for a send, which is given up after so many tries.
+pub(crate) fn send_options(
+    queue: &str,
+    within: Duration,
+    tries_max: u32,
+    summary: &str,
+    token: &WorkflowCancellationToken,
+) -> ActivityOptions {
+    let retries = RetryPolicy::builder()
+        .initial_interval(VENUE_RETRY)
+        .backoff_coefficient(1.0)
+        .maximum_attempts(tries_max)
+        .build();
+    venue_call(queue, Some(within), retries, summary, token)
+}
+
+/// The options of a wait at the gates, which ends when it is over: it is tried again for ever, at no cost of history.
+pub(crate) fn gate_options(queue: &str, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
+    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
+    ActivityOptions::with_start_to_close_timeout(GATE_TIMEOUT)
+        .task_queue(queue)
+        .heartbeat_timeout(GATE_HEARTBEAT)
+        .retry_policy(retries)
+        .cancellation_token(token.clone())
+        .summary(summary)
+        .build()
+}
+
+fn venue_call(
+    queue: &str,
+    within: Option<Duration>,
+    retries: RetryPolicy,
+    summary: &str,
+    token: &WorkflowCancellationToken,
+) -> ActivityOptions {
     let timeouts = match within {
         None => ActivityCloseTimeouts::StartToClose(VENUE_TIMEOUT),
         Some(within) => ActivityCloseTimeouts::ScheduleAndStartToClose {
@@ -124,7 +167,6 @@ pub(crate) fn venue_options(
             start_to_close: VENUE_TIMEOUT.min(within),
         },
     };
-    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
     ActivityOptions::with_close_timeouts(timeouts)
         .task_queue(queue)
         .heartbeat_timeout(VENUE_HEARTBEAT)

@@ -25,6 +25,18 @@ pub enum StepFailure {
     Failed(String),
 }
 
+impl StepFailure {
+    /// The failure's type, as it shows in Temporal.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.kind.name(),
+            Self::Cancelled => "Cancelled".into(),
+            Self::Expired(_) => "Expired".into(),
+            Self::Failed(_) => "Failed".into(),
+        }
+    }
+}
+
 impl From<StepFailure> for WorkflowTermination {
     fn from(failure: StepFailure) -> Self {
         match failure {

@@ -7,6 +7,7 @@ mod desk;
 mod failure;
 mod fund;
 mod input;
+mod intent;
 mod pause;
 mod payout;
 mod progress;
@@ -19,6 +20,7 @@ mod withdraw;
 pub use failure::{StepFailure, classify};
 pub use fund::FundOrder;
 pub use input::RawInput;
+pub use intent::ExecuteIntent;
 pub use pause::PauseAndWithdraw;
 pub use progress::{Progress, StepState, StepStatus, Tracked};
 pub use refund::Refund;
@@ -33,6 +35,12 @@ pub const MAIN_QUEUE: &str = "backstop";
 pub fn venue_queue(main: &str, venue: &str) -> String {
     let prefix = main.strip_suffix(MAIN_QUEUE).unwrap_or_default();
     format!("{prefix}venue-{venue}")
+}
+
+/// The task queue of those who wait at the gates, beside the main queue `main`. Of its own: they may be many, and do nothing.
+pub fn gates_queue(main: &str) -> String {
+    let prefix = main.strip_suffix(MAIN_QUEUE).unwrap_or_default();
+    format!("{prefix}gates")
 }
 
 /// The id of the workflow that watches a venue.

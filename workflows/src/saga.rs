@@ -7,7 +7,7 @@ use std::{fmt::Display, time::Duration};
 
 use backstop_domain::{Refusal, RefusalKind};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use temporalio_common::{
     ActivityDefinition,
     data_converters::{TemporalDeserializable, TemporalSerializable},
@@ -29,6 +29,15 @@ struct Undo {
     title: String,
     activity: String,
     input: Value,
+}
+
+impl Undo {
+    /// Tells an undo that wants to know (its input has a field `because`) what made it necessary.
+    fn tell(&mut self, failure: &StepFailure) {
+        if let Some(because) = self.input.get_mut("because") {
+            *because = json!({"kind": failure.kind(), "message": failure.to_string()});
+        }
+    }
 }
 
 /// Steps that can still be undone.
@@ -131,7 +140,8 @@ impl<W: Tracked> Saga<W> {
     /// Undoes every step in reverse order, untouched by cancellation. An undo is tried until it succeeds; one that is
     /// refused for good waits for an operator and is then tried again.
     pub async fn unwind(mut self, failure: StepFailure) -> Unwound<W> {
-        while let Some(undo) = self.undos.pop() {
+        while let Some(mut undo) = self.undos.pop() {
+            undo.tell(&failure);
             note(&self.ctx, undo.step, StepState::Undoing, &undo.title);
             match run_undo(&self.ctx, &undo).await {
                 Ok(()) => note(&self.ctx, undo.step, StepState::Undone, &failure.to_string()),

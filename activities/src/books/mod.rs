@@ -2,6 +2,7 @@
 
 mod error;
 mod fundings;
+mod intents;
 mod orders;
 mod pauses;
 mod payouts;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use backstop_domain::Amount;
 pub use error::BooksError;
+pub use intents::{GATES_CHANNEL, OrderStanding};
 pub use orders::{OrderRow, PlacedOrder};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
 pub use recovery::Unfinished;

@@ -77,6 +77,22 @@ impl Books {
         Ok(query.bind(millis(receive_window)).bind(millis(visibility)).fetch_one(self.pool()).await?)
     }
 
+    /// Records that the attempt which was signed then certainly was not sent, so that it may be made again. Returns
+    /// whether the order is opened now.
+    ///
+    /// # Errors
+    /// When the books can't be reached, or know of no such order, or of one with another holder.
+    pub async fn order_not_sent(
+        &self,
+        order_id: &str,
+        holder: &str,
+        signed_at_ms: i64,
+        detail: &str,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_not_sent($1, $2, $3, $4)").bind(order_id).bind(holder);
+        Ok(query.bind(signed_at_ms).bind(detail).fetch_one(self.pool()).await?)
+    }
+
     /// Records that the venue has it. Returns whether this call did. One that was never attempted, as far as the books
     /// know, is recorded too, with a critical finding.
     ///

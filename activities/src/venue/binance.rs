@@ -1,4 +1,5 @@
 mod history;
+mod market;
 mod spot;
 
 use std::time::Duration;

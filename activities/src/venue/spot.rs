@@ -1,5 +1,6 @@
 //! What trading asks of an exchange: orders, and the trades they made.
 
+use backstop_domain::{Filters, Pair};
 use futures::future::BoxFuture;
 
 use super::{LookupFailed, SendOutcome};
@@ -161,6 +162,9 @@ pub trait Spot: Send + Sync {
         venue_order_id: &'a str,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>>;
+
+    /// The venue's rules for the limit orders of a pair; `None` when it has no such market.
+    fn filters<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Option<Filters>, LookupFailed>>;
 
     /// All open orders of a symbol, whoever placed them. Complete, or an error.
     fn open_orders<'a>(&'a self, symbol: &'a str, now_ms: i64)

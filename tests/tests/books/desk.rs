@@ -240,6 +240,9 @@ impl Desk {
             'strategies', (SELECT jsonb_agg(to_jsonb(t) ORDER BY strategy_key) FROM strategies AS t),
             'orders', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id) FROM orders AS t),
             'fills', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id, trade_id) FROM fills AS t),
+            'intents', (SELECT jsonb_agg(to_jsonb(t) ORDER BY intent_id) FROM intents AS t),
+            'receipts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY consumer, key) FROM receipts AS t),
+            'gates', (SELECT jsonb_agg(to_jsonb(t) ORDER BY scope) FROM gates AS t),
             'pauses', (SELECT jsonb_agg(to_jsonb(t) ORDER BY operation_id) FROM pauses AS t),
             'watermarks', (SELECT jsonb_agg(to_jsonb(t) ORDER BY name) FROM watermarks AS t),
             'adjustments', (SELECT jsonb_agg(to_jsonb(t) ORDER BY adjustment_id) FROM adjustments AS t))";

@@ -2,7 +2,7 @@
 
 use backstop_activities::books::{BooksError, PlacedOrder};
 use backstop_domain::{
-    Decision, FundRequest, PauseRequest, PayoutId, RefundRequest,
+    Decision, FundRequest, IntentRequest, PauseRequest, PayoutId, RefundRequest,
     payout::{PayoutKind, PayoutOrder},
 };
 use serde_json::{Value, json};
@@ -57,6 +57,36 @@ pub(crate) fn pause(operation: &str, strategy: &str) -> PauseRequest {
         "asset_id": "BTC", "amount": "0.1", "destination": {"network": "BTC", "address": ADDRESS},
     });
     PauseRequest::read(input).unwrap()
+}
+
+/// An intent to sell 0.1 BTC at 30000 in alice's strategy.
+pub(crate) fn place_intent(name: &str) -> IntentRequest {
+    place_intent_of(name, STRATEGY)
+}
+
+/// The same in another strategy of hers.
+pub(crate) fn place_intent_of(name: &str, strategy: &str) -> IntentRequest {
+    let input = json!({
+        "intent_id": name, "kind": "place_limit_order", "strategy_key": strategy, "user_id": "alice",
+        "venue": "binance", "pair": "BTC/USDT", "side": "sell", "price": "30000", "qty": "0.1",
+    });
+    IntentRequest::read(input).unwrap()
+}
+
+/// The same with another field.
+pub(crate) fn intent_with(name: &str, field: &str, value: &str) -> IntentRequest {
+    let mut input = place_intent(name).to_json();
+    input[field] = value.into();
+    IntentRequest::read(input).unwrap()
+}
+
+/// An intent to cancel the order of another.
+pub(crate) fn cancel_intent(name: &str, other: &str, strategy: &str) -> IntentRequest {
+    let input = json!({
+        "intent_id": name, "kind": "cancel_order", "strategy_key": strategy, "user_id": "alice", "venue": "binance",
+        "pair": "BTC/USDT", "order_intent_id": other,
+    });
+    IntentRequest::read(input).unwrap()
 }
 
 /// Sells 0.1 BTC at 30000.

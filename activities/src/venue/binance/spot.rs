@@ -1,7 +1,7 @@
 //! Orders and trades in the Binance Spot REST dialect
 //! (<https://developers.binance.com/docs/binance-spot-api-docs/rest-api>).
 
-use backstop_domain::Amount;
+use backstop_domain::{Amount, Filters, Pair};
 use futures::{FutureExt, future::BoxFuture};
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -152,6 +152,10 @@ impl Spot for Binance {
         .boxed()
     }
 
+    fn filters<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Option<Filters>, LookupFailed>> {
+        self.filters_of(pair).boxed()
+    }
+
     fn open_orders<'a>(
         &'a self,
         symbol: &'a str,
@@ -194,7 +198,7 @@ impl Spot for Binance {
     }
 }
 
-type Answer = (StatusCode, Option<std::time::Duration>, Vec<u8>);
+pub(super) type Answer = (StatusCode, Option<std::time::Duration>, Vec<u8>);
 
 impl Binance {
     /// Sends what changes something, once.
@@ -335,27 +339,27 @@ fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> Result<Trade
     })
 }
 
-fn read_answer<T: DeserializeOwned>((status, after, body): Answer) -> Result<T, LookupFailed> {
+pub(super) fn read_answer<T: DeserializeOwned>((status, after, body): Answer) -> Result<T, LookupFailed> {
     if status != StatusCode::OK {
         return Err(LookupFailed { reason: refusal_text(status, &body), after });
     }
     json(&body).map_err(unreadable)
 }
 
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-fn code(body: &[u8]) -> Option<i64> {
+pub(super) fn code(body: &[u8]) -> Option<i64> {
     serde_json::from_slice::<ErrorBody>(body).ok().map(|error| error.code)
 }
 
 /// An answer about something else than was asked for is no answer.
-fn same(what: &str, answered: &str, asked: &str) -> Result<(), String> {
+pub(super) fn same(what: &str, answered: &str, asked: &str) -> Result<(), String> {
     if answered == asked { Ok(()) } else { Err(format!("the answer is about another {what}: {answered:?}")) }
 }
 
-fn unreadable(mut what: String) -> LookupFailed {
+pub(super) fn unreadable(mut what: String) -> LookupFailed {
     what.insert_str(0, "unreadable record: ");
     LookupFailed { reason: what, after: None }
 }

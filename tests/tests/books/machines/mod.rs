@@ -3,6 +3,7 @@
 mod attempts;
 mod deposits;
 mod fundings;
+mod intents;
 mod orders;
 mod pauses;
 mod payouts;

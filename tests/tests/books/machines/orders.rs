@@ -62,7 +62,7 @@ fn documented(state: OrderState, event: OrderEvent) -> Answer {
         (S::Attempted | S::Placed, E::Attempt) => Answer::Refused(RefusalKind::InDoubt),
         (S::Attempted | S::Placed | S::Void | S::Ended, E::Abandon) => Answer::Refused(RefusalKind::TooLate),
         (S::Void | S::Ended, E::Attempt) => Answer::Refused(RefusalKind::NotAllowed),
-        (S::Opened | S::Void | S::Abandoned, E::Place | E::End) => Answer::Noted,
+        (S::Opened | S::Void | S::Abandoned, E::Place | E::End) | (S::Placed | S::Ended, E::NotSend) => Answer::Noted,
         _ => Answer::Repeated,
     }
 }
@@ -74,6 +74,12 @@ async fn fire(desk: &mut Desk, order: &PlacedOrder<'_>, event: OrderEvent) -> An
             OrderEvent::Open => books.order_open(order).await.map(drop),
             OrderEvent::Abandon => books.order_abandon(order, "cancelled").await.map(drop),
             OrderEvent::Attempt => books.order_attempt(id, HOLDER, SHORT, LONG).await.map(drop),
+            OrderEvent::NotSend => {
+                let sql =
+                    "SELECT coalesce(extract(epoch FROM signed_at) * 1000, 0)::bigint FROM orders WHERE order_id = $1";
+                let signed_at_ms = sqlx::query_scalar(sql).bind(id).fetch_optional(books.pool()).await?.unwrap_or(0);
+                books.order_not_sent(id, HOLDER, signed_at_ms, "429").await.map(drop)
+            }
             OrderEvent::Place => books.order_place(id, "v-1").await.map(drop),
             OrderEvent::Void => books.order_void(id, 0, true, "refused").await.map(drop),
             OrderEvent::End => books.order_end(id, "0", "Cancelled").await.map(drop),

@@ -29,6 +29,9 @@ CREATE VIEW unfinished AS
       FROM strategies AS s JOIN strategy_starts AS r USING (start_id)
      WHERE s.status = 'running'
     UNION ALL
+    SELECT holder, 'ExecuteIntent', input, changed_at
+      FROM intents WHERE state IN ('waiting', 'claimed')
+    UNION ALL
     (SELECT DISTINCT ON (f.order_id) f.holder, 'FundOrder', f.input, x.changed_at
       FROM funding_parts AS x
       JOIN fundings AS f ON f.order_id = x.order_id AND f.state <> 'awaiting'

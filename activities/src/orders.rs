@@ -1,0 +1,326 @@
+//! An intent's order at its venue: by which rules, sent once, found again, cancelled.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use backstop_domain::{
+    Filters, IntentRequest, InvalidInput, LimitOrder, Pair, Refusal, RefusalKind, Side as OrderSide,
+    TimeInForce as Stay,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{
+    beat::beating,
+    books::{Books, BooksError, OrderStanding},
+    clock::Clock,
+    failpoint,
+    failure::Failure,
+    intents::HeldIntent,
+    payouts::VenuePatience,
+    trading::{CLOCK_MARGIN_MS, Seen, TradingActivities, unreadable},
+    venue::{NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
+};
+
+/// The input of `venue_filters`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Market {
+    /// Which market.
+    pub pair: Pair,
+}
+
+/// What came of placing an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Placed {
+    /// The venue has it.
+    Accepted {
+        /// The venue's id of it.
+        venue_order_id: String,
+    },
+    /// The venue refused it; nothing happened.
+    Rejected {
+        /// The venue's reason.
+        reason: String,
+    },
+    /// Nobody knows. It is looked up, never sent again.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Placed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted { venue_order_id } => write!(f, "the venue has it as order {venue_order_id}"),
+            Self::Rejected { reason } => write!(f, "rejected: {reason}"),
+            Self::Unknown { reason } => write!(f, "outcome unknown: {reason}"),
+        }
+    }
+}
+
+/// Where an order was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "found")]
+pub enum Found {
+    /// The venue has it.
+    Placed {
+        /// The venue's id of it.
+        venue_order_id: String,
+    },
+    /// The venue has none, and will have none.
+    Absent {
+        /// When the look began that tells so, by the books' clock, ms since 1970.
+        looked_at_ms: i64,
+        /// Why that is certain.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Placed { venue_order_id } => write!(f, "the venue has it as order {venue_order_id}"),
+            Self::Absent { reason, .. } => f.write_str(reason),
+        }
+    }
+}
+
+/// How an order that was to be cancelled ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// In words.
+    pub ended: String,
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.ended)
+    }
+}
+
+/// The calls of one venue that intents make, on that venue's own task queue.
+pub struct OrderActivities {
+    books: Books,
+    venue: Arc<dyn Spot>,
+    patience: VenuePatience,
+    trading: TradingActivities,
+    rules: Mutex<HashMap<Pair, (Instant, Filters)>>,
+}
+
+/// How long a venue's rules are taken to stay as they are. It refuses itself what they do not allow.
+const RULES_LAST: Duration = Duration::from_secs(300);
+/// The longest pause before what was not sent is sent again, unless the venue names one.
+const RESEND_MAX: Duration = Duration::from_secs(10);
+/// An order that was opened this recently, by the workflow that sends it, can't have been sent before.
+const FRESH_MS: i64 = 2_000;
+
+#[activities]
+impl OrderActivities {
+    /// The venue's own rules for a pair.
+    #[activity(name = "venue_filters")]
+    pub async fn filters(self: Arc<Self>, ctx: ActivityContext, input: Market) -> Result<Filters, ActivityError> {
+        beating(&ctx, self.patience.poll_max, self.rules_of(&input.pair)).await
+    }
+
+    /// Records the order's attempt and sends it. What was certainly not sent fails, and is tried again; what may have been
+    /// sent is an answer.
+    #[activity(name = "venue_place")]
+    pub async fn place(self: Arc<Self>, ctx: ActivityContext, intent: HeldIntent) -> Result<Placed, ActivityError> {
+        let again = ctx.info().attempt > 1;
+        beating(&ctx, RESEND_MAX, self.send(&intent, again)).await
+    }
+
+    /// Looks an order up by its client id until it is known whether the venue has it; "not yet" fails, and is tried again.
+    #[activity(name = "venue_find_order")]
+    pub async fn find(self: Arc<Self>, ctx: ActivityContext, intent: HeldIntent) -> Result<Found, ActivityError> {
+        beating(&ctx, self.patience.poll_max, self.look_up(&intent.request)).await
+    }
+
+    /// Cancels an order, books its fills and ends it; "not yet" fails, and is tried again.
+    #[activity(name = "venue_cancel_order")]
+    pub async fn cancel(self: Arc<Self>, ctx: ActivityContext, intent: HeldIntent) -> Result<Cancelled, ActivityError> {
+        beating(&ctx, self.patience.poll_max, self.end(&intent.request.order_id())).await
+    }
+}
+
+impl OrderActivities {
+    /// Calls `venue`, whose every order `books` records before it is sent.
+    pub fn new(books: Books, venue: Arc<dyn Spot>, patience: VenuePatience) -> Self {
+        let trading = TradingActivities { books: books.clone(), venue: Arc::clone(&venue), patience };
+        Self { books, venue, patience, trading, rules: Mutex::default() }
+    }
+
+    async fn rules_of(&self, pair: &Pair) -> Result<Filters, Failure> {
+        let known = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(pair).cloned();
+        if let Some((_, filters)) = known.filter(|(read, _)| read.elapsed() < RULES_LAST) {
+            return Ok(filters);
+        }
+        let unknown = || {
+            Failure::Refused(InvalidInput::new("pair", format!("a market of the venue, which has no {pair}")).into())
+        };
+        let decimals = self.books.asset_decimals(pair.quote.as_str()).await?.ok_or_else(unknown)?;
+        let filters = self.venue.filters(pair).await.map_err(unreadable)?.ok_or_else(unknown)?;
+        let filters = Filters { quote_decimals: u32::from(decimals.unsigned_abs()), ..filters };
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.insert(pair.clone(), (Instant::now(), filters.clone()));
+        Ok(filters)
+    }
+
+    /// `again` says that this is not the first execution: an earlier one may have got anywhere.
+    async fn send(&self, intent: &HeldIntent, again: bool) -> Result<Placed, Failure> {
+        let HeldIntent { request, holder } = intent;
+        let order_id = request.order_id();
+        let Some(order) = request.order() else {
+            return Err(Failure::Refused(InvalidInput::new("kind", "an intent that places an order").into()));
+        };
+        if let Some(venue_order_id) = self.sent_before_the_books_remember(&order_id, again).await? {
+            return Ok(Placed::Accepted { venue_order_id });
+        }
+        let VenuePatience { receive_window, visibility, .. } = self.patience;
+        let signed_at_ms = match self.books.order_attempt(&order_id, holder, receive_window, visibility).await {
+            Ok(signed_at_ms) => signed_at_ms,
+            Err(BooksError::Refused(refusal)) => return answer_to(*refusal),
+            Err(error) => return Err(error.into()),
+        };
+        failpoint::pass("venue_place.recorded").await;
+        let (symbol, price, quantity) = (request.pair.symbol(), order.price.to_string(), order.quantity.to_string());
+        let new = NewOrder {
+            client_id: &order_id,
+            symbol: &symbol,
+            side: side(order.side),
+            kind: kind(order, &price),
+            quantity: &quantity,
+        };
+        let outcome = self.venue.place(new, signed_at_ms).await;
+        failpoint::pass("venue_place.sent").await;
+        tracing::info!(intent = %request.intent_id, order = order_id, ?outcome, "sent");
+        match outcome {
+            SendOutcome::Done(venue_order_id) => Ok(Placed::Accepted { venue_order_id }),
+            SendOutcome::Rejected(reason) => Ok(Placed::Rejected { reason }),
+            SendOutcome::Unknown(reason) => Ok(Placed::Unknown { reason }),
+            SendOutcome::NotSent { reason, after } => {
+                // Should this not be recorded, the order is taken for one that may have been sent: it is looked up.
+                self.books.order_not_sent(&order_id, holder, signed_at_ms, &reason).await?;
+                Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
+            }
+        }
+    }
+
+    /// Books that were restored from a backup may have forgotten the send. Where that can be, because the order has been
+    /// open for a while without an attempt, or this is not the first execution, the venue is asked before anything is sent.
+    async fn sent_before_the_books_remember(&self, order_id: &str, again: bool) -> Result<Option<String>, Failure> {
+        let untouched = self.books.order(order_id).await?.and_then(|standing| standing.untouched_ms);
+        match untouched {
+            Some(age) if again || age >= FRESH_MS => {}
+            _ => return Ok(None),
+        }
+        if again {
+            // The earlier execution may have sent a moment ago, or be about to: wait until that would be seen.
+            tokio::time::sleep(self.patience.receive_window + self.patience.visibility).await;
+        }
+        let Some(standing) = self.books.order(order_id).await? else { return Ok(None) };
+        self.seen(&standing).await
+    }
+
+    /// The venue's id of an order, if the venue shows it.
+    async fn seen(&self, standing: &OrderStanding) -> Result<Option<String>, Failure> {
+        let order = &standing.order;
+        let symbol = format!("{}{}", order.base, order.quote);
+        let found = self.venue.order(&symbol, &order.order_id, order.now_ms).await.map_err(unreadable)?;
+        Ok(found.filter(|record| record.placed_at_ms >= order.since_ms - CLOCK_MARGIN_MS).map(|record| record.id))
+    }
+
+    async fn look_up(&self, request: &IntentRequest) -> Result<Found, Failure> {
+        let order_id = request.order_id();
+        let standing = self.standing(&order_id).await?;
+        let OrderStanding { order, void_after_ms, detail, .. } = &standing;
+        let looked_at_ms = order.now_ms;
+        match (order.state.as_str(), &order.venue_order_id) {
+            ("placed" | "ended", Some(id)) => return Ok(Found::Placed { venue_order_id: id.clone() }),
+            ("void" | "abandoned", _) => {
+                let reason = detail.clone().unwrap_or_default();
+                return Ok(Found::Absent { looked_at_ms, reason });
+            }
+            _ => {}
+        }
+        if let Some(venue_order_id) = self.seen(&standing).await? {
+            return Ok(Found::Placed { venue_order_id });
+        }
+        let span = self.patience.receive_window + self.patience.visibility;
+        let opened_until_ms = order.since_ms + i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 2);
+        let void_after_ms = void_after_ms.unwrap_or(opened_until_ms);
+        if looked_at_ms > void_after_ms {
+            let reason = "not known to the venue past its time: it was not executed".into();
+            return Ok(Found::Absent { looked_at_ms, reason });
+        }
+        let wait = void_after_ms - looked_at_ms;
+        let message = format!("order {order_id} is not known to the venue; it may still show for {wait} ms");
+        Err(Failure::Again { kind: "NotKnownYet", message, after: None })
+    }
+
+    async fn end(&self, order_id: &str) -> Result<Cancelled, Failure> {
+        // The second look is at what the first one has cancelled.
+        for _ in 0..2 {
+            let Some(standing) = self.books.order(order_id).await? else {
+                return Ok(Cancelled { ended: "there is nothing to cancel: the order was never opened".into() });
+            };
+            let OrderStanding { order, detail, .. } = standing;
+            if matches!(order.state.as_str(), "void" | "abandoned" | "ended") {
+                let why = detail.map_or_else(String::new, |why| format!(": {why}"));
+                return Ok(Cancelled { ended: format!("order {order_id} is {}{why}", order.state) });
+            }
+            if self.trading.end_order(&order, Clock::from(order.now_ms)).await? == Seen::Open {
+                break;
+            }
+        }
+        let standing = self.standing(order_id).await?;
+        let message = format!("order {order_id} is {} and not over yet", standing.order.state);
+        Err(Failure::Again { kind: "NotEnded", message, after: None })
+    }
+
+    async fn standing(&self, order_id: &str) -> Result<OrderStanding, Failure> {
+        self.books.order(order_id).await?.ok_or_else(|| {
+            Failure::Refused(Refusal {
+                kind: RefusalKind::NotFound,
+                message: format!("there is no order {order_id}"),
+                detail: json!({"subject": format!("order/{order_id}")}),
+            })
+        })
+    }
+}
+
+/// What a refused attempt means: an earlier one speaks, and is looked up; or nothing may be sent.
+fn answer_to(refusal: Refusal) -> Result<Placed, Failure> {
+    let over = refusal.kind == RefusalKind::NotAllowed && refusal.detail["event"] == "attempt";
+    if over || refusal.kind == RefusalKind::InDoubt {
+        return Ok(Placed::Unknown { reason: refusal.message });
+    }
+    Err(Failure::Refused(refusal))
+}
+
+fn side(side: OrderSide) -> Side {
+    match side {
+        OrderSide::Buy => Side::Buy,
+        OrderSide::Sell => Side::Sell,
+    }
+}
+
+fn kind<'a>(order: &LimitOrder, price: &'a str) -> OrderKind<'a> {
+    if order.post_only {
+        return OrderKind::LimitMaker { price };
+    }
+    let time_in_force = match order.time_in_force {
+        Stay::GoodTillCancelled => TimeInForce::GoodTillCancelled,
+        Stay::ImmediateOrCancel => TimeInForce::ImmediateOrCancel,
+        Stay::FillOrKill => TimeInForce::FillOrKill,
+    };
+    OrderKind::Limit { price, time_in_force }
+}
