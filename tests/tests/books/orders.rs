@@ -266,11 +266,12 @@ async fn an_unsent_order_is_given_up_once_its_strategy_is_stopped_and_no_lost_at
     let opened = desk.now_ms().await;
     desk.until_ms(opened + 3).await;
     assert!(!give_up(&desk, "o-1", ASKED_NOW, SHORT).await, "its strategy runs");
+    let running = desk.now_ms().await;
     desk.stop(STRATEGY).await.unwrap();
     let stopped = desk.now_ms().await;
     assert!(!give_up(&desk, "o-1", ASKED_NOW, LONG).await, "an attempt that was lost may still show");
     desk.until_ms(stopped + 3).await;
-    assert!(!give_up(&desk, "o-1", opened, SHORT).await, "the lookup began before the strategy was stopped");
+    assert!(!give_up(&desk, "o-1", running, SHORT).await, "the lookup began before the strategy was stopped");
     assert_eq!(
         (desk.order_state("o-1").await.as_str(), desk.has("alice", "BTC").await.as_str()),
         ("opened", "1.8 + 0.2")
