@@ -5,6 +5,7 @@
 pub mod books_checker;
 mod database;
 pub mod exchange;
+pub mod intents;
 pub mod matrix;
 pub mod operations;
 pub mod servers;
