@@ -30,7 +30,6 @@ async fn what_may_have_been_sent_is_found_by_its_id_or_proven_absent_and_never_s
         (json!({"fault": "lose_answer", "hide_ms": 900}), Agreed::Placed),
         (json!({"fault": "drop"}), Agreed::Nothing),
         (json!({"fault": "delay", "ms": 400}), Agreed::Placed),
-        (json!({"fault": "delay", "ms": 1_200}), Agreed::Nothing),
         (json!({"fault": "delay_answer", "ms": 2_000}), Agreed::Placed),
         (json!({"fault": "hold", "ms": 3_000}), Agreed::Nothing),
         (json!({"fault": "status", "status": 500}), Agreed::Nothing),
@@ -66,6 +65,8 @@ async fn what_was_not_sent_is_tried_again_a_few_times_and_then_the_intent_fails(
         (json!({"fault": "rate_limited", "times": 2}), Agreed::Placed),
         (json!({"fault": "banned"}), Agreed::Placed),
         (json!({"fault": "reject", "code": -1021, "times": 3}), Agreed::Placed),
+        // Past the receive window the venue turns it away itself.
+        (json!({"fault": "delay", "ms": 1_200}), Agreed::Placed),
         (json!({"fault": "reject", "code": -1021, "times": 1_000}), Agreed::Nothing),
         // That is more time than there is.
         (json!({"fault": "rate_limited", "retry_after_s": 3_600}), Agreed::Nothing),
