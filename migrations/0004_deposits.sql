@@ -61,6 +61,9 @@ BEGIN
         IF d.deposit_id IS NOT NULL THEN
             PERFORM post(v_key, 1, 'deposit', v_account, 'world', p_amount, 0, 0);
             PERFORM emit(v_key, 'deposit.' || d.state, v_content);
+            -- What kept it from being booked so far.
+            UPDATE findings SET state = 'closed', last_seen = clock_timestamp()
+             WHERE subject = v_key AND kind IN ('deposit_unreadable', 'deposit_not_bookable') AND state = 'open';
             IF p_owner IS NULL THEN
                 PERFORM find(p_reason, v_key, 'warning', v_content || jsonb_build_object('tag', p_tag));
             END IF;

@@ -7,6 +7,7 @@ INSERT INTO transitions (machine, state, event, next) VALUES
     ('funding', 'absent', 'open', 'awaiting'),
     ('funding', 'awaiting', 'complete', 'funded'),
     ('funding', 'awaiting', 'expire', 'expired'),
+    ('funding', 'funded', 'release', 'released'),
     ('part', 'absent', 'reserve', 'reserved'),
     ('part', 'absent', 'refund', 'refunding'),
     ('part', 'absent', 'keep', 'kept'),
@@ -23,7 +24,8 @@ CREATE TABLE fundings (
     venue      text NOT NULL,
     -- Where the money goes that is not kept: {asset: {network, address, tag}}.
     refund_to  jsonb NOT NULL,
-    state      text NOT NULL CHECK (state IN ('awaiting', 'funded', 'expired')),
+    state      text NOT NULL CHECK (state IN ('awaiting', 'funded', 'released', 'expired')),
+    -- Why it expired, or was released.
     reason     text,
     deadline   timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),

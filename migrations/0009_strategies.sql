@@ -107,4 +107,44 @@ BEGIN
     RETURN true;
 END $$;
 
+-- release: what a funded order has set aside becomes its user's to spend, all of it in one commit. A strategy of the user
+-- trades with it: each of its orders sets its own money aside. Somebody's act, on the record. Returns whether this call did.
+CREATE FUNCTION funding_release(p_order_id text, p_by text, p_reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    f fundings;
+    x funding_parts;
+BEGIN
+    IF coalesce(trim(p_by), '') = '' THEN
+        PERFORM refuse_input('by', 'who releases it');
+    END IF;
+    IF coalesce(trim(p_reason), '') = '' THEN
+        PERFORM refuse_input('reason', 'why it is released');
+    END IF;
+    SELECT * INTO f FROM fundings WHERE order_id = p_order_id FOR NO KEY UPDATE;
+    IF f.order_id IS NULL THEN
+        PERFORM refuse('BS008', format('there is no order %s', p_order_id), jsonb_build_object('subject', p_order_id));
+    END IF;
+    IF f.state = 'released' THEN
+        RETURN false;
+    END IF;
+    UPDATE fundings
+       SET state = next_state('funding', p_order_id, f.state, 'release'), reason = p_reason, changed_at = clock_timestamp()
+     WHERE order_id = p_order_id RETURNING * INTO f;
+    -- Their accounts are taken in the order of their ids.
+    FOR x IN SELECT p.* FROM funding_parts AS p JOIN reservations AS r USING (reservation_id)
+              WHERE p.order_id = p_order_id AND p.state = 'reserved' ORDER BY r.account, p.reservation_id
+                FOR NO KEY UPDATE OF p LOOP
+        UPDATE funding_parts
+           SET state = next_state('part', x.reservation_id, x.state, 'keep'), reason = p_reason,
+               changed_at = clock_timestamp()
+         WHERE reservation_id = x.reservation_id;
+        PERFORM reservation_give_back(x.reservation_id);
+    END LOOP;
+    INSERT INTO operator_acts (act, subject, operator, evidence)
+    VALUES ('release order', funding_holder_id(p_order_id), p_by, p_reason);
+    PERFORM emit('funding/' || p_order_id, 'order.released', f.content || jsonb_build_object('by', p_by, 'reason', p_reason));
+    RETURN true;
+END $$;
+
 CREATE TRIGGER strategies_stay BEFORE DELETE ON strategies FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

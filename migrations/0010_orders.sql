@@ -10,6 +10,7 @@ INSERT INTO transitions (machine, state, event, next) VALUES
     ('order', 'opened', 'abandon', 'abandoned'),
     ('order', 'opened', 'attempt', 'attempted'),
     ('order', 'attempted', 'not_send', 'opened'),
+    ('order', 'opened', 'place', 'placed'),
     ('order', 'attempted', 'place', 'placed'),
     ('order', 'attempted', 'void', 'void'),
     ('order', 'attempted', 'end', 'ended'),
@@ -238,7 +239,8 @@ BEGIN
     RETURN (extract(epoch FROM moment) * 1000)::bigint;
 END $$;
 
--- place: the venue has it. A fact: what the books did not expect moves nothing, but is a critical finding.
+-- place: the venue has it. A fact: what the books did not expect is a critical finding, and moves nothing, but for an order
+-- that is only opened. Its attempt was lost by books that were put back: it is taken down as placed, and can be ended.
 CREATE FUNCTION order_place(p_order_id text, p_venue_order_id text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -253,9 +255,11 @@ BEGIN
         PERFORM find('order_placed_twice', 'order/' || p_order_id, 'critical',
                      jsonb_build_object('venue_order_id', o.venue_order_id, 'other', p_venue_order_id));
     END IF;
-    IF o.state <> 'attempted' THEN
+    IF o.state NOT IN ('opened', 'attempted') THEN
         RETURN false;
     END IF;
+    -- When it was signed, nobody knows any more: by now it was.
+    o.signed_at := coalesce(o.signed_at, date_trunc('milliseconds', clock_timestamp()));
     o.venue_order_id := p_venue_order_id;
     PERFORM move_order(o, 'place');
     RETURN true;

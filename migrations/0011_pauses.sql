@@ -128,6 +128,31 @@ BEGIN
          WHERE i.strategy_key = p_key AND i.state = 'claimed' AND i.kind = 'place_limit_order') AS ends);
 END $$;
 
+-- give up: an order that was opened and never attempted, of a strategy that is stopped, is abandoned for its holder, who may
+-- be gone. It can't be attempted any more; but its attempt may be lost, if the books were put back to a moment before it.
+-- So this takes a lookup that found nothing and began at `p_looked_at_ms`, when such an attempt's time was over: that long
+-- after the order was opened, the strategy stopped, and this server started, which the putting back went before. Returns
+-- whether the order is abandoned now.
+CREATE FUNCTION order_give_up(p_order_id text, p_looked_at_ms bigint, p_recv_window_ms int, p_visibility_ms int)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    o       orders := lock_order(p_order_id);
+    s       strategies;
+    v_until timestamptz;
+BEGIN
+    SELECT * INTO s FROM strategies WHERE strategy_key = o.strategy_key FOR SHARE;
+    v_until := greatest(o.changed_at, s.changed_at, pg_postmaster_start_time())
+               + (p_recv_window_ms + p_visibility_ms) * interval '1 ms';
+    IF o.state = 'opened' AND s.status = 'stopped' AND NOT EXISTS (SELECT FROM fills WHERE order_id = p_order_id)
+       AND extract(epoch FROM v_until) * 1000 < least(p_looked_at_ms, extract(epoch FROM clock_timestamp()) * 1000) THEN
+        o.detail := 'never attempted, in a strategy that is stopped';
+        o := move_order(o, 'abandon');
+        PERFORM reservation_give_back(o.reservation_id);
+    END IF;
+    RETURN o.state = 'abandoned';
+END $$;
+
 -- drain: the strategy is stopped and all its money is free. Refused, with what is still open, while that is not so.
 CREATE FUNCTION pause_drained(p_operation_id text, p_holder text) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$

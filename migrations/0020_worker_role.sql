@@ -19,9 +19,9 @@ GRANT EXECUTE ON FUNCTION
     payout_return, payout_escalate, payout_resolve, deposit_credit, reservation_open, reservation_release,
     adjustment_post, account_freeze, account_unfreeze, find,
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
-    deposit_observe, funding_open, funding_expire, funding_status,
+    deposit_observe, funding_open, funding_expire, funding_release, funding_status,
     strategy_start, strategy_stop, strategy_open_ends,
-    order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, fill_book, order_end,
+    order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, order_give_up, fill_book, order_end,
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore

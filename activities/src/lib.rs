@@ -4,6 +4,7 @@
 
 mod beat;
 pub mod books;
+mod clock;
 pub mod failpoint;
 mod failure;
 pub mod fundings;

@@ -41,12 +41,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const OVERLAP_MS: i64 = 3_600_000;
 /// The venue stamps its records with its own clock: look a little further than now.
 const AHEAD_MS: i64 = 60_000;
+/// How long a deposit that can't be read or booked is read again each time. After that it stands in its finding only.
+const HELD_MS: i64 = 7 * 24 * 3_600_000;
 /// How long a payout is watched after it is over.
 const REVIEW_MS: i64 = 7 * 24 * 3_600_000 - 2 * AHEAD_MS;
 
 #[activities]
 impl ObservationActivities {
-    /// Books the deposits that the venue counts as final, each once. Rereads from the oldest that is not final.
+    /// Books the deposits that the venue counts as final, each once. Rereads from the oldest that is not final; and, for up
+    /// to seven days, from the oldest that could not be read or booked, which is a finding until it can.
     #[activity(name = "venue_deposits")]
     pub async fn deposits(self: Arc<Self>, ctx: ActivityContext, input: Observe) -> Result<String, ActivityError> {
         beating(&ctx, LONGEST_PAUSE, self.read_deposits(&input.venue)).await
@@ -59,43 +62,71 @@ impl ObservationActivities {
     }
 }
 
+/// What came of a deposit that is final.
+enum Booking {
+    New,
+    Known,
+    /// Not as it stands, or not yet: as when nobody knows its asset.
+    Impossible,
+}
+
 impl ObservationActivities {
     async fn read_deposits(&self, venue: &str) -> Result<String, Failure> {
         let name = format!("deposits/{venue}");
         let (mark, now) = self.books.watermark(&name).await?;
-        let from = mark.unwrap_or(now) - OVERLAP_MS;
-        let records = self.venue.deposits(from, now + AHEAD_MS, now).await.map_err(unreadable)?;
-        let (mut booked, mut pending, mut oldest_pending) = (0, 0, now);
-        for record in &records {
+        let mark = mark.unwrap_or(now);
+        let listing = self.venue.deposits(mark - OVERLAP_MS, now + AHEAD_MS, now).await.map_err(unreadable)?;
+        let (mut booked, mut pending, mut amiss, mut next_mark) = (0, 0, 0, now);
+        let held_from = |inserted_at_ms: i64| inserted_at_ms.max(now - HELD_MS);
+        for record in &listing.records {
             match record.state {
-                DepositState::Final => booked += u32::from(self.book(venue, record).await?),
+                DepositState::Final => match self.book(venue, record).await? {
+                    Booking::New => booked += 1,
+                    Booking::Known => {}
+                    Booking::Impossible => {
+                        amiss += 1;
+                        next_mark = next_mark.min(held_from(record.inserted_at_ms));
+                    }
+                },
                 DepositState::Pending | DepositState::Locked => {
                     pending += 1;
-                    oldest_pending = oldest_pending.min(record.inserted_at_ms);
+                    next_mark = next_mark.min(record.inserted_at_ms);
                 }
                 DepositState::Rejected => {}
             }
         }
-        self.books.watermark_set(&name, oldest_pending).await?;
-        Ok(format!("{} deposits read, {booked} of them new, {pending} not final yet", records.len()))
+        for deposit in &listing.unreadable {
+            amiss += 1;
+            // Without a time of its own it came in somewhere in what was read now.
+            next_mark = next_mark.min(held_from(deposit.inserted_at_ms.unwrap_or(mark)));
+            let evidence = json!({"row": deposit.row, "why": deposit.why});
+            let subject = format!("deposit/{venue}/{}", deposit.id);
+            self.books.find("deposit_unreadable", &subject, "warning", &evidence).await?;
+        }
+        self.books.watermark_set(&name, next_mark).await?;
+        let read = listing.records.len() + listing.unreadable.len();
+        Ok(format!(
+            "{read} deposits read, {booked} of them new, {pending} not final yet, {amiss} not readable or bookable"
+        ))
     }
 
     /// A record that can't be booked as it stands is a finding, and keeps no other from being booked.
-    async fn book(&self, venue: &str, record: &DepositRecord) -> Result<bool, Failure> {
+    async fn book(&self, venue: &str, record: &DepositRecord) -> Result<Booking, Failure> {
         let (asset, network, tag) = (&record.asset, &record.network, record.tag.as_deref());
         let refusal = match self.books.deposit_observe(venue, &record.id, asset, network, &record.amount, tag).await {
-            Ok(new) => return Ok(new),
+            Ok(true) => return Ok(Booking::New),
+            Ok(false) => return Ok(Booking::Known),
             Err(BooksError::Refused(refusal)) => refusal,
             Err(error) => return Err(error.into()),
         };
-        let (kind, severity) = match refusal.kind {
-            RefusalKind::Conflict => ("deposit_differs", "critical"),
-            _ => ("deposit_not_bookable", "warning"),
+        let (kind, severity, booking) = match refusal.kind {
+            RefusalKind::Conflict => ("deposit_differs", "critical", Booking::Known),
+            _ => ("deposit_not_bookable", "warning", Booking::Impossible),
         };
         let evidence = json!({"asset_id": asset, "network": network, "amount": record.amount, "tag": tag,
             "tx_id": record.tx_id, "why": refusal.message});
         self.books.find(kind, &format!("deposit/{venue}/{}", record.id), severity, &evidence).await?;
-        Ok(false)
+        Ok(booking)
     }
 
     async fn review_payouts(&self, venue: &str) -> Result<String, Failure> {

@@ -19,11 +19,12 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::{
     beat::beating,
     books::{Books, BooksError, OrderStanding},
+    clock::Clock,
     failpoint,
     failure::Failure,
     intents::HeldIntent,
     payouts::VenuePatience,
-    trading::{CLOCK_MARGIN_MS, Seen, TradingActivities, unreadable},
+    trading::{Seen, TradingActivities, unreadable},
     venue::{NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
 };
 
@@ -231,16 +232,14 @@ impl OrderActivities {
 
     /// The venue's id of an order, if the venue shows it.
     async fn seen(&self, standing: &OrderStanding) -> Result<Option<String>, Failure> {
-        let OrderStanding { order, since_ms, .. } = standing;
-        let symbol = format!("{}{}", order.base, order.quote);
-        let found = self.venue.order(&symbol, &order.order_id, order.now_ms).await.map_err(unreadable)?;
-        Ok(found.filter(|record| record.placed_at_ms >= since_ms - CLOCK_MARGIN_MS).map(|record| record.id))
+        let found = self.trading.find_order(&standing.order, Clock::from(standing.order.now_ms)).await?;
+        Ok(found.map(|record| record.id))
     }
 
     async fn look_up(&self, request: &IntentRequest) -> Result<Found, Failure> {
         let order_id = request.order_id();
         let standing = self.standing(&order_id).await?;
-        let OrderStanding { order, void_after_ms, since_ms, detail, .. } = &standing;
+        let OrderStanding { order, void_after_ms, detail, .. } = &standing;
         let looked_at_ms = order.now_ms;
         match (order.state.as_str(), &order.venue_order_id) {
             ("placed" | "ended", Some(id)) => return Ok(Found::Placed { venue_order_id: id.clone() }),
@@ -254,7 +253,7 @@ impl OrderActivities {
             return Ok(Found::Placed { venue_order_id });
         }
         let span = self.patience.receive_window + self.patience.visibility;
-        let opened_until_ms = since_ms + i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 2);
+        let opened_until_ms = order.since_ms + i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 2);
         let void_after_ms = void_after_ms.unwrap_or(opened_until_ms);
         if looked_at_ms > void_after_ms {
             let reason = "not known to the venue past its time: it was not executed".into();
@@ -276,7 +275,7 @@ impl OrderActivities {
                 let why = detail.map_or_else(String::new, |why| format!(": {why}"));
                 return Ok(Cancelled { ended: format!("order {order_id} is {}{why}", order.state) });
             }
-            if self.trading.end_order(&order).await? == Seen::Open {
+            if self.trading.end_order(&order, Clock::from(order.now_ms)).await? == Seen::Open {
                 break;
             }
         }

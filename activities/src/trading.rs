@@ -11,9 +11,10 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::{
     beat::beating,
     books::{Books, BooksError, OrderRow},
+    clock::Clock,
     failure::Failure,
     payouts::VenuePatience,
-    venue::{LookupFailed, OrderState, Spot},
+    venue::{LookupFailed, OrderRecord, OrderState, Spot},
 };
 
 /// The input of `venue_drain`.
@@ -46,8 +47,8 @@ pub struct TradingActivities {
     pub patience: VenuePatience,
 }
 
-/// What a record of the venue may be older than its order's attempt, for its clock's sake.
-pub(crate) const CLOCK_MARGIN_MS: i64 = 60_000;
+/// By how much a record of the venue may be older than its order's attempt, or opening, for its clock's sake.
+const CLOCK_MARGIN_MS: i64 = 60_000;
 
 #[activities]
 impl TradingActivities {
@@ -85,8 +86,10 @@ impl TradingActivities {
         // The second look is at what the first one has cancelled.
         for _ in 0..2 {
             let mut cancelled = false;
-            for order in self.books.live_orders(strategy_key).await? {
-                match self.end_order(&order).await {
+            let orders = self.books.live_orders(strategy_key).await?;
+            let Some(clock) = orders.first().map(|order| Clock::from(order.now_ms)) else { break };
+            for order in &orders {
+                match self.end_order(order, clock).await {
                     Ok(Seen::Over) => ended += 1,
                     Ok(seen) => cancelled |= seen == Seen::Cancelled,
                     // One order that can't be read must not keep the others from ending.
@@ -106,38 +109,29 @@ impl TradingActivities {
     }
 
     /// Cancels an order, books its fills, and ends it if it is over.
-    pub(crate) async fn end_order(&self, order: &OrderRow) -> Result<Seen, Failure> {
-        self.follow_order(order, true).await
+    pub(crate) async fn end_order(&self, order: &OrderRow, clock: Clock) -> Result<Seen, Failure> {
+        self.follow_order(order, clock, true).await
     }
 
-    /// Books an order's fills, and ends it if it is over. Leaves it open if it is not.
+    /// Books an order's fills, and ends it if it is over. Leaves it open if it is not. Says whether it is over.
     ///
     /// # Errors
     /// When the venue or the books can't be read.
     pub async fn sync_order(&self, order: &OrderRow) -> Result<bool, ActivityError> {
-        Ok(self.follow_order(order, false).await? == Seen::Over)
+        Ok(self.follow_order(order, Clock::from(order.now_ms), false).await? == Seen::Over)
     }
 
-    async fn follow_order(&self, order: &OrderRow, cancel: bool) -> Result<Seen, Failure> {
-        let Some(signed_at_ms) = order.signed_at_ms else { return Ok(Seen::Open) };
-        let symbol = format!("{}{}", order.base, order.quote);
-        // By the venue's own id wherever it is known: a cancel by somebody else may have taken our client id away.
-        let found = match &order.venue_order_id {
-            Some(id) => self.venue.order_by_id(&symbol, id, order.now_ms).await,
-            None => self.venue.order(&symbol, &order.order_id, order.now_ms).await,
-        };
-        let found = found.map_err(unreadable)?;
-        let Some(record) = found.filter(|record| record.placed_at_ms >= signed_at_ms - CLOCK_MARGIN_MS) else {
-            let why = "not known to the venue past its time";
-            let void = self.books.order_void(&order.order_id, order.now_ms, false, why).await?;
-            return Ok(if void { Seen::Over } else { Seen::Open });
+    async fn follow_order(&self, order: &OrderRow, clock: Clock, cancel: bool) -> Result<Seen, Failure> {
+        let symbol = symbol(order);
+        let Some(record) = self.find_order(order, clock).await? else {
+            return Ok(if self.is_absent(order).await? { Seen::Over } else { Seen::Open });
         };
         self.books.order_place(&order.order_id, &record.id).await?;
         if cancel && record.state == OrderState::Open {
-            let outcome = self.venue.cancel(&symbol, &order.order_id, order.now_ms).await;
+            let outcome = self.venue.cancel(&symbol, &order.order_id, clock.now_ms()).await;
             tracing::info!(order = order.order_id, ?outcome, "cancelled");
         }
-        for trade in self.venue.trades(&symbol, &record.id, order.now_ms).await.map_err(unreadable)? {
+        for trade in self.venue.trades(&symbol, &record.id, clock.now_ms()).await.map_err(unreadable)? {
             // The venue numbers its trades by symbol.
             let trade_id = format!("{symbol}:{}", trade.id);
             let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
@@ -153,6 +147,34 @@ impl TradingActivities {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// The venue's record of an order: also of one that the books call opened, whose attempt they may have lost.
+    pub(crate) async fn find_order(&self, order: &OrderRow, clock: Clock) -> Result<Option<OrderRecord>, Failure> {
+        let symbol = symbol(order);
+        // By the venue's own id wherever it is known: a cancel by somebody else may have taken our client id away.
+        if let Some(id) = &order.venue_order_id {
+            return self.venue.order_by_id(&symbol, id, clock.now_ms()).await.map_err(unreadable);
+        }
+        let found = self.venue.order(&symbol, &order.order_id, clock.now_ms()).await.map_err(unreadable)?;
+        Ok(found.filter(|record| record.placed_at_ms >= order.since_ms - CLOCK_MARGIN_MS))
+    }
+
+    /// Whether an order that the venue does not know is over by that. The lookup began after the order was read.
+    async fn is_absent(&self, order: &OrderRow) -> Result<bool, Failure> {
+        let looked_at_ms = order.now_ms;
+        let over = if order.state == "opened" {
+            let VenuePatience { receive_window, visibility, .. } = self.patience;
+            self.books.order_give_up(&order.order_id, looked_at_ms, receive_window, visibility).await?
+        } else {
+            let why = "not known to the venue past its time";
+            self.books.order_void(&order.order_id, looked_at_ms, false, why).await?
+        };
+        Ok(over)
+    }
+}
+
+fn symbol(order: &OrderRow) -> String {
+    format!("{}{}", order.base, order.quote)
 }
 
 pub(crate) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {

@@ -150,7 +150,7 @@ pub struct FundingStatus {
     pub user_id: String,
     /// Where the payments come in.
     pub venue: String,
-    /// Why it expired.
+    /// Why it expired, or was released.
     pub reason: Option<String>,
     /// How long its payments are still waited for, ms.
     pub remaining_ms: u64,

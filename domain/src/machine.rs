@@ -141,10 +141,13 @@ machine! {
 machine! {
     /// How an order that waits for its payments stands.
     "funding"
-    FundingState { Absent = "absent", Awaiting = "awaiting", Funded = "funded", Expired = "expired" }
-    FundingEvent { Open = "open", Complete = "complete", Expire = "expire" }
+    FundingState {
+        Absent = "absent", Awaiting = "awaiting", Funded = "funded", Released = "released", Expired = "expired",
+    }
+    FundingEvent { Open = "open", Complete = "complete", Release = "release", Expire = "expire" }
     Absent + Open => Awaiting,
     Awaiting + Complete => Funded,
+    Funded + Release => Released,
     Awaiting + Expire => Expired,
 }
 
@@ -187,6 +190,7 @@ machine! {
     Opened + Abandon => Abandoned,
     Opened + Attempt => Attempted,
     Attempted + NotSend => Opened,
+    Opened + Place => Placed,
     Attempted + Place => Placed,
     Attempted + Void => Void,
     Attempted + End => Ended,

@@ -207,14 +207,15 @@ const DEVIATIONS: &[&str] = &[
        FROM fundings AS f JOIN funding_needs AS n USING (order_id)
       WHERE f.state <> 'expired'
         AND (n.reserved <> (SELECT coalesce(sum(x.amount), 0) FROM funding_parts AS x
-                             WHERE x.order_id = f.order_id AND x.asset = n.asset AND x.state = 'reserved')
-             OR f.state = 'funded' AND n.reserved <> n.needed)",
+                             WHERE x.order_id = f.order_id AND x.asset = n.asset AND x.part = 'order'
+                               AND x.state = CASE f.state WHEN 'released' THEN 'kept' ELSE 'reserved' END)
+             OR f.state IN ('funded', 'released') AND n.reserved <> n.needed)",
     "SELECT format('part %s of an order that is %s is %s, its reservation is %s, its refund %s', x.reservation_id, f.state,
                    x.state, r.state, p.state)
        FROM funding_parts AS x JOIN fundings AS f USING (order_id)
        LEFT JOIN reservations AS r USING (reservation_id)
        LEFT JOIN payouts AS p ON p.payout_id = 'refund/' || x.reservation_id
-      WHERE x.state = 'reserved' AND (f.state = 'expired' OR r.state IS DISTINCT FROM 'open')
+      WHERE x.state = 'reserved' AND (f.state IN ('expired', 'released') OR r.state IS DISTINCT FROM 'open')
          OR x.state = 'refunding' AND (coalesce(r.state, '') = 'open') = (p.opened_at IS NOT NULL)
          OR x.state = 'refunding' AND p.state = 'abandoned'
          OR x.state = 'kept' AND r.state = 'open'",
@@ -263,6 +264,11 @@ const DEVIATIONS: &[&str] = &[
      HAVING (count(t.attempt) = 0) <> (p.state IN ('opened', 'abandoned', 'awaiting_approval', 'queued', 'rejected', 'expired')) OR count(t.attempt) <> coalesce(max(t.attempt), 0)
          OR count(*) FILTER (WHERE t.outcome IN ('pending', 'unknown', 'accepted')) > 1",
     // What people did by hand is on the record.
+    "SELECT format('order %s was released, and nobody has done it', f.order_id)
+       FROM fundings AS f
+      WHERE f.state = 'released'
+        AND NOT EXISTS (SELECT FROM operator_acts AS o
+                         WHERE o.act = 'release order' AND o.subject = 'funding/' || f.order_id)",
     "SELECT format('%s adjustments, %s of them on the record', a.n, o.n)
        FROM (SELECT count(*) AS n FROM adjustments) AS a, (SELECT count(*) AS n FROM operator_acts WHERE act = 'adjust') AS o
       WHERE a.n <> o.n",

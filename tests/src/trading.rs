@@ -1,6 +1,6 @@
 //! Strategies with orders at the exchange, placed as the trading service would: reserved, recorded, sent.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backstop_activities::{
     books::PlacedOrder,
@@ -18,6 +18,11 @@ pub struct Strategy {
     pub key: String,
     /// Whose it is.
     pub user: String,
+}
+
+/// Who places an order.
+fn holder(order_id: &str) -> String {
+    format!("intent/{order_id}")
 }
 
 impl World {
@@ -40,23 +45,42 @@ impl World {
     /// Places an order in a strategy's name, and gives its client id. With `sent` false the process that places it dies
     /// between its record and its send.
     pub async fn place(&self, strategy: &Strategy, side: &str, price: &str, quantity: &str, sent: bool) -> String {
-        let books = self.database.books(2).await;
-        let order_id = Uuid::now_v7().simple().to_string();
-        let holder = format!("intent/{order_id}");
-        let order =
-            PlacedOrder { order_id: &order_id, holder: &holder, strategy_key: &strategy.key, side, price, quantity };
-        assert!(books.order_open(&order).await.unwrap());
+        let order_id = self.open_order(strategy, side, price, quantity).await;
         let (window, visibility) = (Duration::from_millis(1_000), Duration::from_millis(1_500));
-        let signed_at_ms = books.order_attempt(&order_id, &holder, window, visibility).await.unwrap();
+        let books = self.database.books(2).await;
+        let signed_at_ms = books.order_attempt(&order_id, &holder(&order_id), window, visibility).await.unwrap();
         if sent {
-            let side = if side == "buy" { Side::Buy } else { Side::Sell };
-            let kind = OrderKind::Limit { price, time_in_force: TimeInForce::GoodTillCancelled };
-            let order = NewOrder { client_id: &order_id, symbol: "BTCUSDT", side, kind, quantity };
-            let outcome = self.spot().place(order, signed_at_ms).await;
-            let SendOutcome::Done(id) = outcome else { panic!("not placed: {outcome:?}") };
+            let id = self.send_order(&order_id, side, price, quantity, signed_at_ms).await;
             books.order_place(&order_id, &id).await.unwrap();
         }
         order_id
+    }
+
+    /// The same as far as its opening: the process that places it dies before it records an attempt.
+    pub async fn open_order(&self, strategy: &Strategy, side: &str, price: &str, quantity: &str) -> String {
+        let order_id = Uuid::now_v7().simple().to_string();
+        let holder = holder(&order_id);
+        let order =
+            PlacedOrder { order_id: &order_id, holder: &holder, strategy_key: &strategy.key, side, price, quantity };
+        assert!(self.database.books(2).await.order_open(&order).await.unwrap());
+        order_id
+    }
+
+    /// Opens an order, and sends it without a record: what books that were put back to before the attempt know of it.
+    pub async fn place_and_forget(&self, strategy: &Strategy, side: &str, price: &str, quantity: &str) -> String {
+        let order_id = self.open_order(strategy, side, price, quantity).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        self.send_order(&order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
+        order_id
+    }
+
+    async fn send_order(&self, order_id: &str, side: &str, price: &str, quantity: &str, signed_at_ms: i64) -> String {
+        let side = if side == "buy" { Side::Buy } else { Side::Sell };
+        let kind = OrderKind::Limit { price, time_in_force: TimeInForce::GoodTillCancelled };
+        let order = NewOrder { client_id: order_id, symbol: "BTCUSDT", side, kind, quantity };
+        let outcome = self.spot().place(order, signed_at_ms).await;
+        let SendOutcome::Done(id) = outcome else { panic!("not placed: {outcome:?}") };
+        id
     }
 
     fn spot(&self) -> Binance {

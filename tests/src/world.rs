@@ -151,6 +151,11 @@ impl World {
         world
     }
 
+    /// Has the next worker watch the venue, as [`World::watched`] does.
+    pub fn watch(&mut self) {
+        self.settings.push(("BACKSTOP_WATCH_EVERY_MS", "300"));
+    }
+
     /// The main task queue of this world.
     pub fn queue(&self) -> &str {
         &self.queue

@@ -9,7 +9,7 @@ use backstop::{
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
-use backstop_activities::books::MIGRATIONS;
+use backstop_activities::books::{Books, MIGRATIONS};
 use clap::{Parser, Subcommand};
 use sqlx::{Connection, PgConnection};
 use tracing_subscriber::EnvFilter;
@@ -34,8 +34,30 @@ enum Command {
     },
     /// Set how many intents may be in flight at once; those that are stay so
     Gate(GateConfig),
+    /// Decide on orders that wait for their payments, or have got them
+    #[command(subcommand)]
+    Funding(FundingCommand),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
+}
+
+#[derive(Subcommand)]
+enum FundingCommand {
+    /// Give what a funded order has set aside to its user, to trade with
+    Release {
+        /// Which order
+        #[arg(long)]
+        order: String,
+        /// Who releases it
+        #[arg(long)]
+        by: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// The books, as a login that holds the role `backstop_worker`
+        #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+        database_url: String,
+    },
 }
 
 #[tokio::main]
@@ -53,6 +75,9 @@ async fn main() -> ExitCode {
         Command::Worker(config) => serve(*config).await,
         Command::Migrate { database_url } => migrate(&database_url).await,
         Command::Gate(config) => set_gate(&config).await,
+        Command::Funding(FundingCommand::Release { order, by, reason, database_url }) => {
+            release(&database_url, &order, &by, &reason).await
+        }
         Command::Dev(config) => dev(config).await,
     };
     match result {
@@ -68,4 +93,14 @@ async fn migrate(database_url: &str) -> Result<()> {
     let mut connection =
         PgConnection::connect_with(&database(database_url)?).await.context("connecting to the books")?;
     MIGRATIONS.run(&mut connection).await.context("migrating the books")
+}
+
+async fn release(database_url: &str, order: &str, by: &str, reason: &str) -> Result<()> {
+    let books = Books::connect(database(database_url)?, 1).await.context("connecting to the books")?;
+    let new = books.funding_release(order, by, reason).await?;
+    let status = books.funding_status(order).await?;
+    let what: Vec<String> = status.needs.iter().map(|need| format!("{} {}", need.reserved, need.asset_id)).collect();
+    let when = if new { "is released now" } else { "was released before" };
+    println!("order {order} {when}: {} of user {}", what.join(", "), status.user_id);
+    Ok(())
 }

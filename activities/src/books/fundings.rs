@@ -54,6 +54,15 @@ impl Books {
         read(query.bind(order_id).bind(holder).bind(reason).fetch_one(self.pool()).await?)
     }
 
+    /// Gives what a funded order has set aside to its user, to trade with. Returns whether this call did.
+    ///
+    /// # Errors
+    /// `NotAllowed` unless it is funded, `NotFound` when there is none, `InvalidInput` when nobody says who or why.
+    pub async fn funding_release(&self, order_id: &str, by: &str, reason: &str) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT funding_release($1, $2, $3)");
+        Ok(query.bind(order_id).bind(by).bind(reason).fetch_one(self.pool()).await?)
+    }
+
     /// Takes down what the venue's record says of a deposit, once. Returns whether it was new. A record that once said
     /// something else is a finding.
     ///

@@ -31,8 +31,6 @@ pub struct OrderStanding {
     /// How it stands.
     #[sqlx(flatten)]
     pub order: OrderRow,
-    /// When it was signed, or else last changed, ms since 1970: the venue can't have taken it before.
-    pub since_ms: i64,
     /// When its attempt is void should the venue not know it by then, ms since 1970.
     pub void_after_ms: Option<i64>,
     /// Why it is void, or ended.
@@ -185,8 +183,7 @@ impl Books {
     /// When the books can't be reached.
     pub async fn order(&self, order_id: &str) -> Result<Option<OrderStanding>, BooksError> {
         let query = sqlx::query_as(
-            "SELECT order_id, base, quote, state, (extract(epoch FROM signed_at) * 1000)::bigint AS signed_at_ms,
-                    venue_order_id, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,
+            "SELECT order_id, base, quote, state, venue_order_id, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,
                     ceil(extract(epoch FROM void_after) * 1000)::bigint AS void_after_ms, detail,
                     floor(extract(epoch FROM coalesce(signed_at, changed_at)) * 1000)::bigint AS since_ms,
                     CASE WHEN state = 'opened' AND version = 1

@@ -15,8 +15,8 @@ pub struct OrderRow {
     pub quote: String,
     /// `opened`, `attempted` or `placed`.
     pub state: String,
-    /// When it was signed, ms since 1970, once it was attempted.
-    pub signed_at_ms: Option<i64>,
+    /// When it was signed, or else opened, ms since 1970: the venue can't have taken it before.
+    pub since_ms: i64,
     /// The venue's id of it, once known.
     pub venue_order_id: Option<String>,
     /// The books' clock when this was read, ms since 1970.
@@ -93,7 +93,8 @@ impl Books {
         Ok(query.bind(signed_at_ms).bind(detail).fetch_one(self.pool()).await?)
     }
 
-    /// Records that the venue has it.
+    /// Records that the venue has it. Returns whether this call did. One that was never attempted, as far as the books
+    /// know, is recorded too, with a critical finding.
     ///
     /// # Errors
     /// When the books can't be reached, or know of no such order.
@@ -116,6 +117,23 @@ impl Books {
     ) -> Result<bool, BooksError> {
         let query = sqlx::query_scalar("SELECT order_void($1, $2, $3, $4)").bind(order_id).bind(looked_at_ms);
         Ok(query.bind(rejected).bind(detail).fetch_one(self.pool()).await?)
+    }
+
+    /// Abandons an order that was never attempted, in a strategy that is stopped, when a complete lookup which began at
+    /// `looked_at_ms` by the books' clock found nothing, and the time of any attempt that the books may have lost was
+    /// over. Returns whether it is abandoned now.
+    ///
+    /// # Errors
+    /// When the books can't be reached, or know of no such order.
+    pub async fn order_give_up(
+        &self,
+        order_id: &str,
+        looked_at_ms: i64,
+        receive_window: Duration,
+        visibility: Duration,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar("SELECT order_give_up($1, $2, $3, $4)").bind(order_id).bind(looked_at_ms);
+        Ok(query.bind(millis(receive_window)).bind(millis(visibility)).fetch_one(self.pool()).await?)
     }
 
     /// Books a fill by the venue's trade id, once for each order. Returns whether this call did. Amounts are decimal strings.
@@ -149,8 +167,9 @@ impl Books {
     /// When the books can't be reached.
     pub async fn live_orders(&self, strategy_key: &str) -> Result<Vec<OrderRow>, BooksError> {
         let query = sqlx::query_as(
-            "SELECT order_id, base, quote, state, (extract(epoch FROM signed_at) * 1000)::bigint AS signed_at_ms,
-                    venue_order_id, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
+            "SELECT order_id, base, quote, state, venue_order_id,
+                    floor(extract(epoch FROM coalesce(signed_at, changed_at)) * 1000)::bigint AS since_ms,
+                    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
                FROM orders
               WHERE strategy_key = $1 AND state IN ('opened', 'attempted', 'placed')
               ORDER BY changed_at, order_id",

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use super::{DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord};
+use super::{DepositListing, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord};
 
 /// Where a Binance account is, and with which key.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ impl PayoutVenue for Binance {
         from_ms: i64,
         until_ms: i64,
         now_ms: i64,
-    ) -> BoxFuture<'_, Result<Vec<DepositRecord>, LookupFailed>> {
+    ) -> BoxFuture<'_, Result<DepositListing, LookupFailed>> {
         self.every_deposit(from_ms, until_ms, now_ms).boxed()
     }
 }

@@ -105,6 +105,29 @@ pub struct DepositRecord {
     pub inserted_at_ms: i64,
 }
 
+/// A row of the venue's listing of deposits that says what nobody here understands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableDeposit {
+    /// The venue's id where one can be made out, or else a name made of what the row says.
+    pub id: String,
+    /// What it says, as JSON.
+    pub row: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// When the venue saw it first, where that can be made out, ms since 1970 by the venue's clock.
+    pub inserted_at_ms: Option<i64>,
+}
+
+/// What the venue has to say of the deposits of some time. One that can't be read keeps no other from being booked: each
+/// is a fact of its own, and absence proves nothing of a deposit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DepositListing {
+    /// Those that can be read.
+    pub records: Vec<DepositRecord>,
+    /// Those that can't.
+    pub unreadable: Vec<UnreadableDeposit>,
+}
+
 /// A withdrawal to ask for.
 #[derive(Clone, Debug)]
 pub struct Withdrawal<'a> {
@@ -146,11 +169,8 @@ pub trait PayoutVenue: Send + Sync {
         now_ms: i64,
     ) -> BoxFuture<'_, Result<Vec<WithdrawalRecord>, LookupFailed>>;
 
-    /// Every deposit to the account that the venue saw first from `from_ms` to `until_ms`. Complete, or an error.
-    fn deposits(
-        &self,
-        from_ms: i64,
-        until_ms: i64,
-        now_ms: i64,
-    ) -> BoxFuture<'_, Result<Vec<DepositRecord>, LookupFailed>>;
+    /// Every deposit to the account that the venue saw first from `from_ms` to `until_ms`, readable or not. Complete, or
+    /// an error.
+    fn deposits(&self, from_ms: i64, until_ms: i64, now_ms: i64)
+    -> BoxFuture<'_, Result<DepositListing, LookupFailed>>;
 }

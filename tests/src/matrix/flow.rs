@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput};
 use serde_json::Value;
 use temporalio_client::{
@@ -17,10 +18,7 @@ use temporalio_common::{
 };
 
 use super::operation::{Operation, Order};
-use crate::World;
-
-/// Between two looks at what is waited for here; each costs the servers something.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+use crate::{World, world::DEADLINE};
 
 /// A workflow type by its name.
 #[derive(Debug)]
@@ -101,18 +99,25 @@ pub(super) async fn waiting_for(world: &World, id: &str) -> Option<String> {
 /// How it ended: the state of its result, the type of its failure, or `cancelled`, `terminated`. Waits for that, also
 /// while the server is away.
 pub(super) async fn ended(client: &Client, id: &str) -> String {
-    loop {
-        match handle(client, id).get_result(WorkflowGetResultOptions::default()).await {
-            Ok(result) => return result["state"].as_str().unwrap_or("completed").to_owned(),
-            Err(WorkflowGetResultError::Failed(error)) => match *error {
-                IncomingError::Application(error) => {
-                    return error.type_name().unwrap_or("failed without a type").to_owned();
-                }
-                other => return other.to_string(),
-            },
-            Err(WorkflowGetResultError::Cancelled { .. }) => return "cancelled".into(),
-            Err(WorkflowGetResultError::Terminated { .. }) => return "terminated".into(),
-            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
-        }
-    }
+    let mut end = None;
+    let over = wait_until(DEADLINE, async || {
+        end = end_now(client, id).await;
+        end.is_some()
+    });
+    assert!(over.await, "{id} did not end within {DEADLINE:?}");
+    end.unwrap_or_default()
+}
+
+/// The same, unless the server can't be asked.
+async fn end_now(client: &Client, id: &str) -> Option<String> {
+    Some(match handle(client, id).get_result(WorkflowGetResultOptions::default()).await {
+        Ok(result) => result["state"].as_str().unwrap_or("completed").to_owned(),
+        Err(WorkflowGetResultError::Failed(error)) => match *error {
+            IncomingError::Application(error) => error.type_name().unwrap_or("failed without a type").to_owned(),
+            other => other.to_string(),
+        },
+        Err(WorkflowGetResultError::Cancelled { .. }) => "cancelled".into(),
+        Err(WorkflowGetResultError::Terminated { .. }) => "terminated".into(),
+        Err(_) => return None,
+    })
 }

@@ -167,6 +167,12 @@ impl Desk {
         assert!(waiting.await, "nobody waits");
     }
 
+    /// The books' clock, ms since 1970.
+    pub(crate) async fn now_ms(&mut self) -> i64 {
+        let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        sqlx::query_scalar(sql).fetch_one(&mut self.owner).await.unwrap()
+    }
+
     /// Waits until the books' clock is past this time.
     pub(crate) async fn until_ms(&mut self, ms: i64) {
         let past = wait_until(DEADLINE, async || {

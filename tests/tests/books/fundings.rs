@@ -330,3 +330,17 @@ async fn a_tag_and_an_order_are_somebodys_for_ever() {
     let again = desk.books.funding_open(&fund_with("o-3", &json!({"deposit_tag": "o-1"})), HOLDER).await;
     assert_refused(again, RefusalKind::Conflict, "belongs_to", "order o-1");
 }
+
+#[tokio::test]
+async fn a_deposit_that_is_booked_after_all_closes_the_findings_that_said_it_could_not_be() {
+    let mut desk = waiting().await;
+    for kind in ["deposit_unreadable", "deposit_not_bookable", "deposit_differs"] {
+        desk.books.find(kind, "deposit/binance/d-1", "warning", &json!({})).await.unwrap();
+    }
+    desk.books.find("deposit_unreadable", "deposit/binance/d-2", "warning", &json!({})).await.unwrap();
+    desk.observe("d-1", "0.2", "BTC", "o-1").await;
+    assert_eq!(
+        desk.findings().await,
+        ["deposit_differs deposit/binance/d-1", "deposit_unreadable deposit/binance/d-2"]
+    );
+}

@@ -20,6 +20,7 @@ mod orders;
 mod outbox;
 mod pauses;
 mod recovery;
+mod releases;
 mod reservations;
 mod rights;
 mod stock;

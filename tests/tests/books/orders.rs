@@ -1,5 +1,7 @@
 //! Goal: an order takes what was set aside for it, once and to the last unit, and gives the rest back only when it is over.
 
+use std::time::Duration;
+
 use backstop_activities::books::PlacedOrder;
 use backstop_domain::RefusalKind;
 
@@ -228,6 +230,78 @@ async fn an_order_is_void_by_a_refusal_or_by_absence_past_its_time_and_never_whe
     assert!(!desk.books.order_end("late", "0.1", "Filled").await.unwrap());
     let found = ["order_placed_after_void order/late", "order_end_not_expected order/late"];
     assert_eq!(desk.findings().await, found);
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_order_that_the_venue_has_without_an_attempt_is_taken_down_as_placed_and_can_end() {
+    let mut desk = Desk::trading().await;
+    desk.books.order_open(&sell("o-1")).await.unwrap();
+    assert!(desk.books.order_place("o-1", "v-1").await.unwrap());
+    assert_eq!(desk.order_state("o-1").await, "placed");
+    assert_eq!(desk.findings().await, ["order_placed_without_attempt order/o-1"]);
+    // It may have taken effect: nobody sends it any more, or takes it back.
+    let again = desk.books.order_attempt("o-1", HOLDER, SHORT, LONG).await;
+    assert_refused(again, RefusalKind::InDoubt, "outcome", "placed");
+    assert_eq!(refusal(desk.books.order_abandon(&sell("o-1"), "cancelled").await).kind, RefusalKind::TooLate);
+    assert!(!desk.books.order_place("o-1", "v-1").await.unwrap());
+    assert!(desk.fill("o-1", "1", ("0.04", "1200"), NO_FEE).await);
+    assert!(desk.books.order_end("o-1", "0.04", "Canceled").await.unwrap());
+    assert_eq!(
+        (desk.has("alice", "BTC").await, desk.has("alice", "USDT").await),
+        ("1.96 + 0".into(), "11200 + 0".into())
+    );
+    assert_eq!(desk.findings().await.len(), 1);
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_unsent_order_is_given_up_once_its_strategy_is_stopped_and_no_lost_attempt_can_show_any_more() {
+    let mut desk = Desk::trading().await;
+    desk.books.order_open(&sell("o-1")).await.unwrap();
+    desk.sent(&sell("sent")).await;
+    let give_up = async |desk: &Desk, order: &str, looked_at_ms: i64, visibility: Duration| {
+        desk.books.order_give_up(order, looked_at_ms, SHORT, visibility).await.unwrap()
+    };
+    let opened = desk.now_ms().await;
+    desk.until_ms(opened + 3).await;
+    assert!(!give_up(&desk, "o-1", ASKED_NOW, SHORT).await, "its strategy runs");
+    let running = desk.now_ms().await;
+    desk.stop(STRATEGY).await.unwrap();
+    let stopped = desk.now_ms().await;
+    assert!(!give_up(&desk, "o-1", ASKED_NOW, LONG).await, "an attempt that was lost may still show");
+    desk.until_ms(stopped + 3).await;
+    assert!(!give_up(&desk, "o-1", running, SHORT).await, "the lookup began before the strategy was stopped");
+    assert_eq!(
+        (desk.order_state("o-1").await.as_str(), desk.has("alice", "BTC").await.as_str()),
+        ("opened", "1.8 + 0.2")
+    );
+    assert!(give_up(&desk, "o-1", ASKED_NOW, SHORT).await);
+    let before = desk.everything().await;
+    assert!(give_up(&desk, "o-1", ASKED_NOW, SHORT).await, "it is still abandoned");
+    assert!(!give_up(&desk, "sent", ASKED_NOW, SHORT).await, "it was attempted");
+    assert_refused(
+        desk.books.order_attempt("o-1", HOLDER, SHORT, LONG).await,
+        RefusalKind::Abandoned,
+        "subject",
+        "order/o-1",
+    );
+    assert!(!desk.books.order_abandon(&sell("o-1"), "its holder, late").await.unwrap());
+    assert_eq!(desk.everything().await, before);
+    assert_eq!(desk.has("alice", "BTC").await, "1.9 + 0.1");
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_order_that_has_traded_is_not_given_up() {
+    let mut desk = Desk::trading().await;
+    desk.books.order_open(&sell("o-1")).await.unwrap();
+    desk.stop(STRATEGY).await.unwrap();
+    desk.fill("o-1", "1", ("0.04", "1200"), NO_FEE).await;
+    let now = desk.now_ms().await;
+    desk.until_ms(now + 3).await;
+    assert!(!desk.books.order_give_up("o-1", ASKED_NOW, SHORT, SHORT).await.unwrap());
+    assert_eq!(desk.order_state("o-1").await, "opened");
     desk.assert_sound().await;
 }
 

@@ -4,7 +4,9 @@
 mod input;
 mod paid;
 mod refunded;
+mod released;
 mod restart;
+mod unreadable;
 
 use backstop_tests::{World, books_checker};
 use serde_json::Value;

@@ -76,3 +76,55 @@ async fn a_drain_that_takes_too_long_says_what_is_open_leaves_reservations_true_
     assert_eq!(events(&world, &pause).await, said);
     assert_sound(&world).await;
 }
+
+#[tokio::test]
+async fn an_order_whose_attempt_the_books_have_lost_is_taken_down_ended_and_seen() {
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let sell = world.place_and_forget(&strategy, "sell", "120000", "0.7").await;
+    world.exchange.fill(&sell, json!({"qty": "0.1"})).await;
+    let mut pause = world.pause(&strategy, "0.45");
+    pause["drain_timeout_seconds"] = json!(30);
+    assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed");
+    assert_eq!(world.exchange.order(&sell).await["state"], "CANCELED");
+    world.books_say("SELECT state FROM orders WHERE order_id = $1", &sell, "ended").await;
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.45 + 0");
+    assert_eq!(world.holds(&strategy.user, "USDT").await, "22000 + 0");
+    let found = "SELECT severity FROM findings WHERE state = 'open' AND kind || ' ' || subject = $1";
+    world.books_say(found, &format!("order_placed_without_attempt order/{sell}"), "critical").await;
+    assert_sound(&world).await;
+}
+
+#[tokio::test]
+async fn an_order_that_its_placer_left_behind_unsent_is_given_up() {
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let left = world.open_order(&strategy, "sell", "120000", "0.7").await;
+    let mut pause = world.pause(&strategy, "0.45");
+    pause["drain_timeout_seconds"] = json!(30);
+    assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed");
+    world.books_say("SELECT state FROM orders WHERE order_id = $1", &left, "abandoned").await;
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.55 + 0");
+    assert_sound(&world).await;
+}
+
+#[tokio::test]
+async fn a_round_that_takes_longer_than_the_receive_window_is_signed_with_the_time_of_each_call() {
+    let mut world = World::without_worker().await;
+    world.receive_window_ms = 2_000;
+    world.start_worker().await;
+    let strategy = world.strategy().await;
+    for _ in 0..5 {
+        world.place(&strategy, "sell", "120000", "0.1", true).await;
+    }
+    let slow = json!({"fault": "delay_answer", "ms": 700, "method": "GET", "times": 1000});
+    let slow = world.exchange.fault_for_all("/api/v3/order", slow).await;
+    let pause = world.pause(&strategy, "0.45");
+    assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed");
+    world.exchange.end_fault(&slow).await;
+    let log = world.exchange.log().await;
+    let asked = log.iter().filter(|request| request["path"] == "/api/v3/order" && request["method"] == "GET").count();
+    let late: Vec<_> = log.iter().filter(|request| request["code"] == -1021).collect();
+    assert!(asked >= 10 && late.is_empty(), "{asked} asked, too late: {late:#?}");
+    assert_sound(&world).await;
+}

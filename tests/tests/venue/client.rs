@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use backstop_activities::venue::{
-    Binance, BinanceConfig, DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord,
+    Binance, BinanceConfig, DepositListing, DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal,
+    WithdrawalRecord,
 };
 use tokio::time::timeout;
 
@@ -90,8 +91,15 @@ impl Client {
         self.found(self.binance.history(from_ms, until_ms, now_ms())).await
     }
 
-    /// Every deposit to the account.
+    /// Every deposit to the account, each of which can be read.
     pub(crate) async fn deposits(&self, from_ms: i64, until_ms: i64) -> Result<Vec<DepositRecord>, LookupFailed> {
+        let listing = self.listed_deposits(from_ms, until_ms).await?;
+        assert_eq!(listing.unreadable, []);
+        Ok(listing.records)
+    }
+
+    /// Every deposit to the account, readable or not.
+    pub(crate) async fn listed_deposits(&self, from_ms: i64, until_ms: i64) -> Result<DepositListing, LookupFailed> {
         self.found(self.binance.deposits(from_ms, until_ms, now_ms())).await
     }
 

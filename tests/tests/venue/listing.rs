@@ -143,21 +143,60 @@ async fn a_deposit_is_read_as_it_came() {
     }
 }
 
-/// A row that can't be read could be anything: the listing fails.
+/// The fields of a row, broken in every way that there is.
+fn broken() -> impl Iterator<Item = (&'static str, Value)> {
+    let broken = [("status", json!(5)), ("status", json!(99)), ("amount", json!("much")), ("amount", json!(1))];
+    broken.into_iter().chain(["id", "amount", "status"].map(|field| (field, Value::Null)))
+}
+
+/// A withdrawal that can't be read could be any: nobody can be said to have none, and the listing fails.
 #[tokio::test]
-async fn an_unreadable_row_fails_the_listing() {
-    let broken = [("status", json!(3)), ("status", json!(99)), ("amount", json!("much")), ("amount", json!(1))];
-    for (field, value) in broken.into_iter().chain(["id", "amount", "status"].map(|field| (field, Value::Null))) {
-        for (row, path) in [(withdrawal(1), HISTORY), (deposit(1), DEPOSITS)] {
-            let mut broken = row;
-            // That one a withdrawal has.
-            broken[field] = if path == HISTORY && value == 3 { json!(7) } else { value.clone() };
-            let wire = Wire::always(Reply::json(200, &json!([broken]))).await;
-            let [withdrawals, deposits] = both(&Client::of(&wire.url()), 0, 1).await;
-            let context = format!("{path} {field} {value}");
-            assert!(if path == HISTORY { withdrawals.is_err() } else { deposits.is_err() }, "{context}");
-        }
+async fn an_unreadable_withdrawal_fails_the_listing() {
+    for (field, value) in broken() {
+        let mut row = withdrawal(1);
+        // That one a withdrawal has.
+        row[field] = if value == 5 { json!(7) } else { value.clone() };
+        let wire = Wire::always(Reply::json(200, &json!([withdrawal(2), row]))).await;
+        assert!(Client::of(&wire.url()).history(0, 1).await.is_err(), "{field} {value}");
     }
+}
+
+/// A deposit that can't be read is told as such, and keeps no other from being read.
+#[tokio::test]
+async fn an_unreadable_deposit_is_told_and_fails_no_other() {
+    let more =
+        [("coin", Value::Null), ("insertTime", json!("today")), ("id", json!("")), ("addressTag", json!("a\0b"))];
+    for (field, value) in broken().chain(more) {
+        let mut row = deposit(1);
+        row[field] = value.clone();
+        let page = json!([deposit(2), row, deposit(3)]);
+        let wire = Wire::always(Reply::json(200, &page)).await;
+        let listing = Client::of(&wire.url()).listed_deposits(0, 1).await.unwrap();
+        let context = format!("{field} {value}");
+        let read: Vec<&str> = listing.records.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(read, ["d2", "d3"], "{context}");
+        let [unreadable] = listing.unreadable.as_slice() else { panic!("{context}: {listing:?}") };
+        assert_eq!(serde_json::from_str::<Value>(&unreadable.row).unwrap(), page[1], "{context}");
+        assert_eq!(unreadable.inserted_at_ms, page[1]["insertTime"].as_i64(), "{context}");
+        assert_eq!(unreadable.id == "d1", field != "id", "{context}");
+        assert!(!unreadable.id.is_empty() && !unreadable.why.is_empty(), "{context}");
+    }
+}
+
+/// Rows without an id of their own are told apart by what they say, also where pages overlap.
+#[tokio::test]
+async fn rows_that_are_no_deposits_at_all_are_each_told_once() {
+    let wire = Wire::start(|request| {
+        let rows = (0..PAGE + 5).map(|n| json!({"odd": n})).skip(offset(request)).take(PAGE);
+        Reply::json(200, &rows.collect())
+    })
+    .await;
+    let listing = Client::of(&wire.url()).listed_deposits(0, 1).await.unwrap();
+    assert_eq!((listing.records.len(), listing.unreadable.len()), (0, PAGE + 5));
+    let names: BTreeSet<&String> = listing.unreadable.iter().map(|row| &row.id).collect();
+    assert_eq!(names.len(), PAGE + 5);
+    let failed = Client::of(&Wire::always(Reply::json(200, &json!({"no": "list"}))).await.url()).deposits(0, 1).await;
+    assert!(failed.is_err());
 }
 
 /// Pages overlap by one row, and end with the first that is not full.

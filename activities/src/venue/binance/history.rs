@@ -1,13 +1,20 @@
 //! What came and went, by the account's own history: "Withdraw History" and "Deposit History" of the Wallet API.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use backstop_domain::Amount;
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{Binance, describe, refusal_text, retry_after};
-use crate::venue::{DepositRecord, DepositState, LookupFailed, RecordState, WithdrawalRecord};
+use crate::{
+    clock::Clock,
+    venue::{
+        DepositListing, DepositRecord, DepositState, LookupFailed, RecordState, UnreadableDeposit, WithdrawalRecord,
+    },
+};
 
 const WITHDRAWALS: &str = "sapi/v1/capital/withdraw/history";
 const DEPOSITS: &str = "sapi/v1/capital/deposit/hisrec";
@@ -42,9 +49,17 @@ struct WithdrawalRow {
     info: Option<String>,
 }
 
+/// A row of the listing of deposits. One that can't be read is kept as it is, and fails no other.
+#[derive(Deserialize)]
+#[serde(from = "Value")]
+struct DepositRow {
+    id: String,
+    read: Result<DepositRecord, UnreadableDeposit>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct DepositRow {
+struct DepositFields {
     id: String,
     amount: String,
     coin: String,
@@ -70,21 +85,33 @@ impl Row for DepositRow {
     }
 }
 
-/// The caller's clock, going on while pages are read: a request that is signed with the time of the first page would be
-/// refused when the receive window is over.
-struct Clock {
-    now_ms: i64,
-    read: Instant,
+impl From<Value> for DepositRow {
+    fn from(row: Value) -> Self {
+        let read = DepositFields::deserialize(&row).map_err(|error| error.to_string()).and_then(read_deposit);
+        let read = read.map_err(|why| {
+            let (id, text) = (name_of(&row), row.to_string());
+            UnreadableDeposit { id, row: text, why, inserted_at_ms: row["insertTime"].as_i64() }
+        });
+        let id = match &read {
+            Ok(record) => record.id.clone(),
+            Err(unreadable) => unreadable.id.clone(),
+        };
+        Self { id, read }
+    }
 }
 
-impl Clock {
-    fn from(now_ms: i64) -> Self {
-        Self { now_ms, read: Instant::now() }
+/// What a row that can't be read is known by: its id, or else what it says.
+fn name_of(row: &Value) -> String {
+    let id = match &row["id"] {
+        Value::String(id) => id.clone(),
+        Value::Number(id) => id.to_string(),
+        _ => String::new(),
+    };
+    if !id.is_empty() && !id.chars().any(char::is_control) {
+        return id;
     }
-
-    fn now_ms(&self) -> i64 {
-        self.now_ms + i64::try_from(self.read.elapsed().as_millis()).unwrap_or_default()
-    }
+    let digest = Sha256::digest(row.to_string());
+    digest.iter().take(8).fold("row-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 /// Rows by the venue's id, in the order in which they were first seen.
@@ -149,9 +176,16 @@ impl Binance {
         from_ms: i64,
         until_ms: i64,
         now_ms: i64,
-    ) -> Result<Vec<DepositRecord>, LookupFailed> {
-        let rows = self.every(DEPOSITS, from_ms, until_ms, now_ms).await?;
-        rows.into_iter().map(|row| read_deposit(row).map_err(unreadable)).collect()
+    ) -> Result<DepositListing, LookupFailed> {
+        let rows: Vec<DepositRow> = self.every(DEPOSITS, from_ms, until_ms, now_ms).await?;
+        let mut listing = DepositListing::default();
+        for row in rows {
+            match row.read {
+                Ok(record) => listing.records.push(record),
+                Err(unreadable) => listing.unreadable.push(unreadable),
+            }
+        }
+        Ok(listing)
     }
 
     /// Every row of a listing.
@@ -254,7 +288,7 @@ fn read_withdrawal(row: WithdrawalRow) -> Result<WithdrawalRecord, String> {
     })
 }
 
-fn read_deposit(row: DepositRow) -> Result<DepositRecord, String> {
+fn read_deposit(row: DepositFields) -> Result<DepositRecord, String> {
     // Wallet API, "Deposit History": 0 pending, 1 success, 2 rejected, 6 credited but cannot withdraw, 7 wrong deposit,
     // 8 waiting for the user to confirm.
     let state = match row.status {
@@ -262,10 +296,13 @@ fn read_deposit(row: DepositRow) -> Result<DepositRecord, String> {
         1 => DepositState::Final,
         6 => DepositState::Locked,
         2 | 7 => DepositState::Rejected,
-        other => return Err(format!("status {other} of deposit {}", row.id)),
+        other => return Err(format!("status {other}")),
     };
-    Amount::parse_part(&row.amount).map_err(|_| format!("amount {:?} of deposit {}", row.amount, row.id))?;
-    Ok(DepositRecord {
+    if row.id.is_empty() {
+        return Err("an empty id".into());
+    }
+    Amount::parse_part(&row.amount).map_err(|_| format!("amount {:?}", row.amount))?;
+    let record = DepositRecord {
         id: row.id,
         asset: row.coin,
         network: row.network,
@@ -275,5 +312,12 @@ fn read_deposit(row: DepositRow) -> Result<DepositRecord, String> {
         tx_id: row.tx_id.filter(|id| !id.is_empty()),
         state,
         inserted_at_ms: row.insert_time,
-    })
+    };
+    let texts =
+        [Some(&record.id), Some(&record.asset), Some(&record.network), record.tag.as_ref(), record.tx_id.as_ref()];
+    // The books can't hold it, and would refuse the row each time.
+    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
+        return Err("a text with a NUL in it".into());
+    }
+    Ok(record)
 }

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use tokio::{sync::Semaphore, task::yield_now, time::timeout};
 
 use super::{
-    super::{DepositRecord, RecordState, SendOutcome, Withdrawal},
+    super::{DepositListing, RecordState, SendOutcome, Withdrawal},
     AHEAD_MS, Arc, BEHIND_MS, BoxFuture, Duration, FutureExt, LookupFailed, Mutex, PayoutVenue, Question,
     SharedHistory, Sighting, WeakShared, WithdrawalRecord, lock, millis,
 };
@@ -39,7 +39,8 @@ impl Fake {
 
 impl PayoutVenue for Fake {
     fn submit<'a>(&'a self, _: Withdrawal<'a>, _: i64) -> BoxFuture<'a, SendOutcome> {
-        unimplemented!()
+        let reason = "only looked at here".into();
+        async { SendOutcome::NotSent { reason, after: None } }.boxed()
     }
 
     fn withdrawals<'a>(&'a self, client_id: &'a str, from_ms: i64, until_ms: i64, _: i64) -> BoxFuture<'a, Answer> {
@@ -52,8 +53,9 @@ impl PayoutVenue for Fake {
         self.answer().boxed()
     }
 
-    fn deposits(&self, _: i64, _: i64, _: i64) -> BoxFuture<'_, Result<Vec<DepositRecord>, LookupFailed>> {
-        unimplemented!()
+    fn deposits(&self, _: i64, _: i64, _: i64) -> BoxFuture<'_, Result<DepositListing, LookupFailed>> {
+        let reason = "only its withdrawals are looked at here".into();
+        async { Err(LookupFailed { reason, after: None }) }.boxed()
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) enum Call {
     Observe { needed: bool },
     FundingOpen,
     FundingExpire,
+    FundingRelease,
     RefundPart { part: u8 },
     OrderOpen,
     OrderAbandon,
@@ -118,6 +119,7 @@ pub(super) fn waits() -> impl Strategy<Value = Call> {
         5 => prop::bool::weighted(0.7).prop_map(|needed| Call::Observe { needed }),
         3 => Just(Call::FundingOpen),
         1 => Just(Call::FundingExpire),
+        2 => Just(Call::FundingRelease),
         3 => (0..4_u8).prop_map(|part| Call::RefundPart { part }),
     ]
 }

@@ -95,6 +95,10 @@ async fn make_funding(books: &Books, call: Call, subject: &Subject) -> Result<Cl
             books.funding_expire(name, holder, "too late").await?;
             Ok(Claim::default())
         }
+        Call::FundingRelease => {
+            let act = books.funding_release(name, holder, "to trade").await?;
+            Ok(Claim { act, ..Claim::default() })
+        }
         Call::RefundPart { part } => {
             let status = books.funding_status(name).await?;
             let Some(refund) = status.refunds.into_iter().nth(usize::from(part / 2)) else {

@@ -16,6 +16,7 @@ async fn fire(desk: &Desk, order_id: &str, event: FundingEvent) -> Option<Refusa
     let refused = match event {
         FundingEvent::Open => desk.books.funding_open(&fund(order_id), HOLDER).await.err(),
         FundingEvent::Expire => desk.books.funding_expire(order_id, HOLDER, "too late").await.err(),
+        FundingEvent::Release => desk.books.funding_release(order_id, "olga", "to trade").await.err(),
         FundingEvent::Complete => {
             for (amount, asset) in [("0.5", "BTC"), ("20000", "USDT")] {
                 desk.observe(&format!("{order_id}-{asset}-{}", uuid::Uuid::now_v7()), amount, asset, order_id).await;
@@ -38,14 +39,19 @@ async fn an_order_that_waits_does_on_every_event_in_every_state_what_its_table_s
                 S::Absent => &[],
                 S::Awaiting => &[E::Open],
                 S::Funded => &[E::Open, E::Complete],
+                S::Released => &[E::Open, E::Complete, E::Release],
                 S::Expired => &[E::Open, E::Expire],
             };
             for step in steps {
                 assert_eq!(fire(&desk, &case, *step).await, None, "{case}");
             }
             let refused = fire(&desk, &case, *event).await;
-            let nothing_there = *state == S::Absent && *event == E::Expire;
-            assert_eq!(refused, nothing_there.then_some(RefusalKind::NotFound), "{case}");
+            let expected = match (state, event) {
+                (S::Absent, E::Expire | E::Release) => Some(RefusalKind::NotFound),
+                (S::Awaiting | S::Expired, E::Release) => Some(RefusalKind::NotAllowed),
+                _ => None,
+            };
+            assert_eq!(refused, expected, "{case}");
             let is = state_of(&mut desk, "fundings", "order_id", &case).await;
             assert_eq!(is, state.on(*event).unwrap_or(*state).name(), "{case}");
         }
