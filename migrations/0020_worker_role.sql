@@ -21,8 +21,9 @@ GRANT EXECUTE ON FUNCTION
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
     deposit_observe, funding_open, funding_expire, funding_status,
     strategy_start, strategy_stop, strategy_open_ends,
-    order_open, order_abandon, order_attempt, order_place, order_void, fill_book, order_end,
-    pause_open, pause_drained, pause_end, watermark_set, payout_restore
+    order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, fill_book, order_end,
+    pause_open, pause_drained, pause_end, watermark_set, payout_restore,
+    venue_slot, venue_back_off, venue_pace_set, halt, halt_lift
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
 GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;
@@ -37,7 +38,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
-                                'deposit_routes', 'strategies', 'orders', 'fills', 'pauses'] LOOP
+                                'deposit_routes', 'strategies', 'orders', 'fills', 'pauses', 'venues', 'halts'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

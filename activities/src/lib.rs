@@ -8,6 +8,7 @@ pub mod failpoint;
 mod failure;
 pub mod fundings;
 pub mod observations;
+pub mod pacing;
 pub mod pauses;
 pub mod payouts;
 pub mod recovery;

@@ -178,11 +178,15 @@ machine! {
         Absent = "absent", Opened = "opened", Attempted = "attempted", Placed = "placed", Void = "void", Ended = "ended",
         Abandoned = "abandoned",
     }
-    OrderEvent { Open = "open", Abandon = "abandon", Attempt = "attempt", Place = "place", Void = "void", End = "end" }
+    OrderEvent {
+        Open = "open", Abandon = "abandon", Attempt = "attempt", NotSend = "not_send", Place = "place", Void = "void",
+        End = "end",
+    }
     Absent + Open => Opened,
     Absent + Abandon => Abandoned,
     Opened + Abandon => Abandoned,
     Opened + Attempt => Attempted,
+    Attempted + NotSend => Opened,
     Attempted + Place => Placed,
     Attempted + Void => Void,
     Attempted + End => Ended,

@@ -1,9 +1,10 @@
 //! Strategies with orders at the exchange, placed as the trading service would: reserved, recorded, sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use backstop_activities::{
     books::PlacedOrder,
+    pacing::Unpaced,
     venue::{Binance, BinanceConfig, NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
 };
 use serde_json::{Value, json};
@@ -47,7 +48,8 @@ impl World {
             PlacedOrder { order_id: &order_id, holder: &holder, strategy_key: &strategy.key, side, price, quantity };
         assert!(books.order_open(&order).await.unwrap());
         let (window, visibility) = (Duration::from_millis(1_000), Duration::from_millis(1_500));
-        let signed_at_ms = books.order_attempt(&order_id, &holder, window, visibility).await.unwrap();
+        let slot = books.order_attempt(&order_id, &holder, window, visibility).await.unwrap();
+        let signed_at_ms = slot.granted().expect("a slot");
         if sent {
             let side = if side == "buy" { Side::Buy } else { Side::Sell };
             let kind = OrderKind::Limit { price, time_in_force: TimeInForce::GoodTillCancelled };
@@ -67,7 +69,7 @@ impl World {
             receive_window: Duration::from_millis(1_000),
             answer_timeout: Duration::from_millis(1_500),
         };
-        Binance::new(config).unwrap()
+        Binance::new(config, Arc::new(Unpaced)).unwrap()
     }
 
     /// A pause-and-withdraw of some bitcoin, with an id of its own.

@@ -1,6 +1,6 @@
 //! Strategies and their orders.
 
-use backstop_activities::books::PlacedOrder;
+use backstop_activities::books::{Books, PlacedOrder};
 use backstop_domain::{
     RefusalKind,
     machine::{OrderEvent, OrderState, StrategyEvent, StrategyState},
@@ -62,9 +62,15 @@ fn documented(state: OrderState, event: OrderEvent) -> Answer {
         (S::Attempted | S::Placed, E::Attempt) => Answer::Refused(RefusalKind::InDoubt),
         (S::Attempted | S::Placed | S::Void | S::Ended, E::Abandon) => Answer::Refused(RefusalKind::TooLate),
         (S::Void | S::Ended, E::Attempt) => Answer::Refused(RefusalKind::NotAllowed),
-        (S::Opened | S::Void | S::Abandoned, E::Place | E::End) => Answer::Noted,
+        (S::Opened | S::Void | S::Abandoned, E::Place | E::End) | (S::Placed | S::Ended, E::NotSend) => Answer::Noted,
         _ => Answer::Repeated,
     }
+}
+
+/// When the order was signed, if it was.
+async fn signed_at_ms(books: &Books, order_id: &str) -> Option<i64> {
+    let sql = "SELECT (extract(epoch FROM signed_at) * 1000)::bigint FROM orders WHERE order_id = $1";
+    sqlx::query_scalar(sql).bind(order_id).fetch_optional(books.pool()).await.unwrap().flatten()
 }
 
 async fn fire(desk: &mut Desk, order: &PlacedOrder<'_>, event: OrderEvent) -> Answer {
@@ -74,6 +80,10 @@ async fn fire(desk: &mut Desk, order: &PlacedOrder<'_>, event: OrderEvent) -> An
             OrderEvent::Open => books.order_open(order).await.map(drop),
             OrderEvent::Abandon => books.order_abandon(order, "cancelled").await.map(drop),
             OrderEvent::Attempt => books.order_attempt(id, HOLDER, SHORT, LONG).await.map(drop),
+            OrderEvent::NotSend => {
+                let signed_at_ms = signed_at_ms(&books, id).await.unwrap_or_default();
+                books.order_not_sent(id, HOLDER, signed_at_ms, "connection refused").await.map(drop)
+            }
             OrderEvent::Place => books.order_place(id, "v-1").await.map(drop),
             OrderEvent::Void => books.order_void(id, 0, true, "refused").await.map(drop),
             OrderEvent::End => books.order_end(id, "0", "Cancelled").await.map(drop),
