@@ -3,6 +3,15 @@
 
 SET LOCAL search_path = backstop, public;
 
+-- A venue's slot (see 0013): the moment to sign and send, and how long that is from now. Not granted: how long to wait before asking again, and
+-- why the venue is closed, if it is.
+CREATE TYPE slot AS (granted boolean, at_ms bigint, wait_us bigint, interval_ms int, why text);
+
+-- Leave to send once, in a slot; or not now, and nothing was recorded.
+CREATE TYPE permit AS (
+    granted boolean, attempt int, client_id text, signed_at_ms bigint, wait_us bigint, interval_ms int, why text
+);
+
 -- attempt: the one call before every send. Refused while an earlier attempt may still have an effect,
 -- and for good once the venue has said no: a refusal is never sent again. Recorded together with its slot (see 0013):
 -- while there is none, nothing is.

@@ -25,15 +25,6 @@ CREATE UNLOGGED TABLE venue_asks (
     PRIMARY KEY (venue, lane)
 );
 
--- A slot: the moment to sign and send, and how long that is from now. Not granted: how long to wait before asking again, and
--- why the venue is closed, if it is.
-CREATE TYPE slot AS (granted boolean, at_ms bigint, wait_us bigint, interval_ms int, why text);
-
--- Leave to send once, in a slot; or not now, and nothing was recorded.
-CREATE TYPE permit AS (
-    granted boolean, attempt int, client_id text, signed_at_ms bigint, wait_us bigint, interval_ms int, why text
-);
-
 -- Locks the venue's row, where calls take turns at all. Always the last lock of a transaction.
 CREATE FUNCTION hold_venue(p_venue text) RETURNS venues
 LANGUAGE plpgsql AS $$
