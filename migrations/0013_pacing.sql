@@ -130,11 +130,11 @@ END $$;
 
 -- What is halted. Orders always; payouts where it says so.
 CREATE TABLE halts (
-    scope   text PRIMARY KEY,
-    payouts boolean NOT NULL,
-    by      text NOT NULL CHECK (by <> ''),
-    reason  text NOT NULL CHECK (reason <> ''),
-    at      timestamptz NOT NULL DEFAULT clock_timestamp()
+    scope     text PRIMARY KEY,
+    payouts   boolean NOT NULL,
+    halted_by text NOT NULL CHECK (halted_by <> ''),
+    reason    text NOT NULL CHECK (reason <> ''),
+    at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- Refuses what is halted. For a payout there is no strategy.
@@ -147,8 +147,8 @@ BEGIN
      WHERE scope IN ('all', 'venue/' || p_venue, 'strategy/' || p_strategy_key) AND (payouts OR p_strategy_key IS NOT NULL)
      ORDER BY scope LIMIT 1;
     IF h.scope IS NOT NULL THEN
-        PERFORM refuse('BS016', format('%s is halted by %s: %s', h.scope, h.by, h.reason),
-                       jsonb_build_object('scope', h.scope, 'by', h.by, 'reason', h.reason));
+        PERFORM refuse('BS016', format('%s is halted by %s: %s', h.scope, h.halted_by, h.reason),
+                       jsonb_build_object('scope', h.scope, 'by', h.halted_by, 'reason', h.reason));
     END IF;
 END $$;
 
@@ -231,9 +231,9 @@ BEGIN
         PERFORM refuse_input('payouts', 'none: a strategy has no payouts');
     END IF;
     LOCK TABLE halts IN EXCLUSIVE MODE;
-    INSERT INTO halts AS h (scope, payouts, by, reason) VALUES (v_scope, p_payouts, p_by, p_reason)
+    INSERT INTO halts AS h (scope, payouts, halted_by, reason) VALUES (v_scope, p_payouts, p_by, p_reason)
     ON CONFLICT (scope) DO UPDATE
-       SET payouts = true, by = excluded.by, reason = excluded.reason, at = excluded.at
+       SET payouts = true, halted_by = excluded.halted_by, reason = excluded.reason, at = excluded.at
      WHERE excluded.payouts AND NOT h.payouts;
     IF NOT FOUND THEN
         RETURN false;

@@ -7,6 +7,7 @@ mod database;
 pub mod exchange;
 pub mod matrix;
 pub mod operations;
+mod pacing;
 pub mod servers;
 pub mod trading;
 mod verdict;

@@ -1,6 +1,7 @@
 //! The `backstop` program: serves Backstop's task queues, migrates the books, and runs the local stack.
 
 pub mod config;
+pub mod operate;
 pub mod serve;
 pub mod stack;
 mod start;

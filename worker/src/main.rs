@@ -5,6 +5,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use anyhow::{Context, Result};
 use backstop::{
     config::{WorkerConfig, database},
+    operate,
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -31,6 +32,12 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// Send no more orders, and perhaps no payouts, there; cancels and lookups go on
+    Halt(operate::Halt),
+    /// Lift a halt
+    Resume(operate::Resume),
+    /// Show how venues are paced, or set it
+    Pace(operate::SetPace),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -49,6 +56,9 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Worker(config) => serve(*config).await,
         Command::Migrate { database_url } => migrate(&database_url).await,
+        Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
+        Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
+        Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,
     };
     match result {

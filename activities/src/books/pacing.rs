@@ -212,7 +212,7 @@ impl Books {
     /// When the books can't be reached.
     pub async fn halts(&self) -> Result<Vec<Halt>, BooksError> {
         let query = sqlx::query_as(
-            "SELECT scope, payouts, by, reason, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' AS since
+            "SELECT scope, payouts, halted_by AS by, reason, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC' AS since
                FROM halts ORDER BY scope",
         );
         Ok(query.fetch_all(self.pool()).await?)
