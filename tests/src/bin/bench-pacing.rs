@@ -4,7 +4,10 @@
 
 use std::{
     process::Stdio,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use backstop_activities::{
     venue::{Binance, BinanceConfig, Spot},
 };
 use backstop_tests::{Database, Exchange};
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use tokio::process::Command;
 
 const VENUE: &str = "binance";
@@ -38,10 +41,11 @@ async fn main() -> Result<()> {
     }
 }
 
-/// One process: as many lookups as its slots allow.
+/// One process: as many lookups as its slots allow. Prints how many slots it has overslept.
 async fn hammer(books: &str, exchange: &str) -> Result<()> {
     let books = Books::connect(database(books)?, 4).await?;
-    let lane = Arc::new(Lane::new(books, VENUE));
+    let lane = Lane::new(books.clone(), VENUE);
+    let overslept = AtomicUsize::new(0);
     let config = BinanceConfig {
         base_url: exchange.parse()?,
         api_key: "test-key".into(),
@@ -53,12 +57,19 @@ async fn hammer(books: &str, exchange: &str) -> Result<()> {
     let until = Instant::now() + DURATION;
     let callers = (0..CALLERS).map(|_| async {
         while Instant::now() < until {
-            let signed_at_ms = lane.slot(Priority::Look).await?;
+            let ask = || books.venue_slot(VENUE, Priority::Look);
+            let forfeit = |_| {
+                overslept.fetch_add(1, Ordering::Relaxed);
+                std::future::ready(Ok(()))
+            };
+            let signed_at_ms = lane.turn(Priority::Look, ask, forfeit).await?;
             venue.open_orders("BTCUSDT", signed_at_ms).await?;
         }
         anyhow::Ok(())
     });
-    try_join_all(callers).await.map(drop)
+    try_join_all(callers).await?;
+    println!("{}", overslept.into_inner());
+    Ok(())
 }
 
 async fn measure() -> Result<()> {
@@ -70,21 +81,28 @@ async fn measure() -> Result<()> {
     let program = std::env::current_exe().context("finding this program")?;
     let children = (0..PROCESSES).map(|_| {
         let mut command = Command::new(&program);
-        command.arg(books.url()).arg(exchange.url()).stdin(Stdio::null()).kill_on_drop(true).status()
+        command
+            .arg(books.url())
+            .arg(exchange.url())
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .output()
     });
-    for status in join_all(children).await {
-        let status = status?;
-        ensure!(status.success(), "a process failed: {status}");
+    let mut overslept = 0;
+    for output in try_join_all(children).await? {
+        ensure!(output.status.success(), "a process failed: {}", output.status);
+        overslept += String::from_utf8(output.stdout)?.trim().parse::<usize>()?;
     }
     let log = exchange.log().await;
     std::fs::remove_dir_all(&directory)?;
     let mut arrivals: Vec<i64> = log.iter().filter_map(|request| request["received_at_us"].as_i64()).collect();
     arrivals.sort_unstable();
     let gaps: Vec<i64> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    report(&arrivals, &gaps)
+    report(&arrivals, &gaps, overslept)
 }
 
-fn report(arrivals: &[i64], gaps: &[i64]) -> Result<()> {
+fn report(arrivals: &[i64], gaps: &[i64], overslept: usize) -> Result<()> {
     let (first, last) = arrivals.first().zip(arrivals.last()).context("no call at all")?;
     let interval = i64::try_from(INTERVAL.as_micros())?;
     let smallest = gaps.iter().min().context("one call only")?;
@@ -94,7 +112,7 @@ fn report(arrivals: &[i64], gaps: &[i64]) -> Result<()> {
     let used = i64::try_from(arrivals.len())? * 1_000 / slots;
     println!("{PROCESSES} processes with {CALLERS} callers each, one call in {} ms:", INTERVAL.as_millis());
     println!(
-        "  {} calls in {} ms, {slots} slots: {}.{} % used",
+        "  {} calls in {} ms, {slots} slots: {}.{} % used, {overslept} overslept",
         arrivals.len(),
         (last - first) / 1_000,
         used / 10,

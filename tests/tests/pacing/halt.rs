@@ -25,7 +25,7 @@ async fn a_halted_payout_waits_and_is_paid_once_when_it_is_resumed() {
     assert!(said.contains("No halt is in force."), "{said}");
     assert_eq!(world.ended(&ids[0]).await.receipt().state.name(), "settled");
     assert_eq!(world.verdict(&payout_id(&paid)).await, Verdict::Paid);
-    assert_eq!(world.verdict(&payout_id(&cancelled)).await, Verdict::Returned);
+    assert_eq!(world.verdict(&payout_id(&cancelled)).await, Verdict::Abandoned);
     assert_eq!(world.exchange.requests(APPLY, &ids[0]).await, 1);
 }
 
