@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{
-    trading::Strategy,
-    world::{World, program},
-};
+use crate::{trading::Strategy, world::World};
 
 /// Where orders are placed, looked up, and cancelled.
 pub const ORDER: &str = "/api/v3/order";
@@ -23,22 +20,6 @@ pub fn order_of(intent: &Value) -> String {
 }
 
 impl World {
-    /// Starts a second worker process beside the first, and waits until it serves.
-    pub async fn start_second_worker(&mut self) {
-        self.second = Some(self.spawn_worker("second", "failpoints.second").await);
-    }
-
-    /// Runs the real `backstop` command line as an operator does. Returns what it says; its error, if it fails.
-    ///
-    /// # Errors
-    /// What it says when it fails.
-    pub async fn backstop(&self, words: &[&str]) -> Result<String, String> {
-        let mut command = tokio::process::Command::new(program("backstop"));
-        let output = command.args(words).env("DATABASE_URL", self.database.url()).output().await.unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
-    }
-
     /// An intent to place a limit order in a strategy's name, with an id of its own.
     pub fn intent(&self, strategy: &Strategy, side: &str, price: &str, quantity: &str) -> Value {
         json!({

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use backstop::{
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
+    operate,
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -37,6 +38,12 @@ enum Command {
     /// Decide on orders that wait for their payments, or have got them
     #[command(subcommand)]
     Funding(FundingCommand),
+    /// Send no more orders, and perhaps no payouts, there; cancels and lookups go on
+    Halt(operate::Halt),
+    /// Lift a halt
+    Resume(operate::Resume),
+    /// Show how venues are paced, or set it
+    Pace(operate::SetPace),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -78,6 +85,9 @@ async fn main() -> ExitCode {
         Command::Funding(FundingCommand::Release { order, by, reason, database_url }) => {
             release(&database_url, &order, &by, &reason).await
         }
+        Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
+        Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
+        Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,
     };
     match result {

@@ -136,6 +136,32 @@ async fn intents_of_a_stopped_strategy_are_cancelled_not_run() {
 }
 
 #[tokio::test]
+async fn intents_under_a_halt_are_cancelled_and_cancels_pass() {
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let placed = world.intent(&strategy, "sell", "120000", "0.2");
+    assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&placed), &placed).await.kind(), "done");
+    let sending = world.intent(&strategy, "sell", "121000", "0.1");
+    world.arm("venue_place.before", "hang");
+    world.start_any("ExecuteIntent", &intent_workflow(&sending), &sending).await;
+    world.held_at("venue_place.before").await;
+    world.backstop(&["halt", "--venue", "binance", "--reason", "a test", "--by", "olga"]).await.unwrap();
+    world.disarm("venue_place.before");
+    let late = world.intent(&strategy, "sell", "122000", "0.1");
+    world.start_any("ExecuteIntent", &intent_workflow(&late), &late).await;
+    for intent in [&sending, &late] {
+        let end = world.end_of(&intent_workflow(intent)).await;
+        assert_eq!(end.kind(), "cancelled", "{end:?}");
+        assert!(reason(&end).contains("halted by olga"), "{end:?}");
+        assert_eq!(agreed(&world, intent).await, Agreed::Nothing);
+    }
+    let cancel = world.cancel_intent(&strategy, &placed);
+    assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&cancel), &cancel).await.kind(), "done");
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "1 + 0");
+    assert_sound(&world).await;
+}
+
+#[tokio::test]
 async fn cancelled_before_the_send_it_leaves_nothing_and_after_it_the_order_is_recorded() {
     let mut world = World::without_worker().await;
     // However long the send is held, the venue would still take it.
