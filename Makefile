@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: dev test fault-matrix tools build clean-state
+.PHONY: dev test fault-matrix bench tools build clean-state
 
 dev: build ## everything on this machine; Ctrl-C stops it
 	@$(TARGET)/backstop dev
@@ -14,6 +14,9 @@ test: build ## format, lints, and every test on real servers of its own
 
 fault-matrix: build ## every saga by every fault; CELL='refund/killed' runs a part of it, SEED=7 with other choices
 	@CELL='$(CELL)' SEED='$(SEED)' PARALLEL='$(PARALLEL)' $(TARGET)/with-servers $(TARGET)/fault-matrix
+
+bench: build ## how much of a venue's pace several processes use
+	@$(TARGET)/with-servers $(TARGET)/bench-pacing
 
 build: tools
 	cargo build --workspace --locked

@@ -107,7 +107,7 @@ CREATE TABLE operator_acts (
 --   BS005 held by another    BS006 abandoned           BS007 too late    BS008 not found
 --   BS009 not allowed now    BS010 in doubt            BS011 too early   BS012 what was written stays
 --   BS013 rejected by the venue                        BS014 destination not allowed
---   BS015 decided by the requester
+--   BS015 decided by the requester                     BS016 halted
 CREATE FUNCTION refuse(code text, message text, detail jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN

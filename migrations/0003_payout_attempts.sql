@@ -3,12 +3,21 @@
 
 SET LOCAL search_path = backstop, public;
 
+-- A venue's slot (see 0013): the moment to sign and send, and how long that is from now. Not granted: how long to wait before asking again, and
+-- why the venue is closed, if it is.
+CREATE TYPE slot AS (granted boolean, at_ms bigint, wait_us bigint, interval_ms int, why text);
+
+-- Leave to send once, in a slot; or not now, and nothing was recorded.
+CREATE TYPE permit AS (
+    granted boolean, attempt int, client_id text, signed_at_ms bigint, wait_us bigint, interval_ms int, why text
+);
+
 -- attempt: the one call before every send. Refused while an earlier attempt may still have an effect,
--- and for good once the venue has said no: a refusal is never sent again.
+-- and for good once the venue has said no: a refusal is never sent again. Recorded together with its slot (see 0013):
+-- while there is none, nothing is.
 CREATE FUNCTION payout_attempt(
-    p_payout_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int,
-    OUT attempt int, OUT signed_at_ms bigint, OUT client_id text
-)
+    p_payout_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int, p_lane text
+) RETURNS permit
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     p       payouts := lock_payout(p_payout_id);
@@ -16,7 +25,8 @@ DECLARE
     refused payout_attempts;
     frozen  text;
     v_next  int;
-    moment  timestamptz := date_trunc('milliseconds', clock_timestamp());
+    s       slot;
+    moment  timestamptz;
 BEGIN
     PERFORM refuse_other_holder(p, p_holder);
     IF p.state = 'abandoned' THEN
@@ -45,14 +55,17 @@ BEGIN
     IF p.kind = 'withdrawal' THEN
         PERFORM refuse_unlisted_destination(p.owner, p.asset, p.network, p.address, p.tag);
     END IF;
+    s := take_slot_to_send(p.venue, NULL, p_lane);
+    IF NOT s.granted THEN
+        RETURN ROW(false, NULL, NULL, NULL, s.wait_us, s.interval_ms, s.why)::permit;
+    END IF;
+    moment := 'epoch'::timestamptz + s.at_ms * interval '1 ms';
     SELECT coalesce(max(a.attempt), 0) + 1 INTO v_next FROM payout_attempts AS a WHERE a.payout_id = p_payout_id;
     INSERT INTO payout_attempts (payout_id, attempt, signed_at, deadline, void_after)
     VALUES (p_payout_id, v_next, moment, moment + p_recv_window_ms * interval '1 ms',
             moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms');
     PERFORM move_payout(p, 'attempt');
-    attempt := v_next;
-    signed_at_ms := (extract(epoch FROM moment) * 1000)::bigint;
-    client_id := p.client_id;
+    RETURN ROW(true, v_next, p.client_id, s.at_ms, s.wait_us, s.interval_ms, NULL)::permit;
 END $$;
 
 -- How an attempt ended. A fact is never refused, and a weaker one never replaces a stronger: what the table does not

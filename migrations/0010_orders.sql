@@ -1,5 +1,5 @@
 -- Orders at a venue, and their fills. An order is sent at most once: its attempt is the pivot, and what its answer did not
--- say is looked up by its client id. Its reservation shrinks with every fill; only its end releases the rest, and not
+-- say is looked up by its client id. Only what certainly was not sent may be attempted again. Its reservation shrinks with every fill; only its end releases the rest, and not
 -- before every unit that the venue executed is booked.
 
 SET LOCAL search_path = backstop, public;
@@ -9,8 +9,8 @@ INSERT INTO transitions (machine, state, event, next) VALUES
     ('order', 'absent', 'abandon', 'abandoned'),
     ('order', 'opened', 'abandon', 'abandoned'),
     ('order', 'opened', 'attempt', 'attempted'),
-    ('order', 'opened', 'place', 'placed'),
     ('order', 'attempted', 'not_send', 'opened'),
+    ('order', 'opened', 'place', 'placed'),
     ('order', 'attempted', 'place', 'placed'),
     ('order', 'attempted', 'void', 'void'),
     ('order', 'attempted', 'end', 'ended'),
@@ -147,6 +147,7 @@ BEGIN
     IF o.order_id IS NULL THEN
         PERFORM refuse_bad_order(p_order_id, p_side, p_price, p_quantity);
         s := share_running_strategy(p_strategy_key);
+        PERFORM refuse_halted(s.venue, p_strategy_key);
         INSERT INTO orders (order_id, holder, content, strategy_key, owner, venue, base, quote, side, price, quantity,
                             reservation_id, state)
         VALUES (p_order_id, p_holder, v_content, p_strategy_key, s.owner, s.venue, s.base, s.quote, p_side, p_price,
@@ -206,12 +207,15 @@ BEGIN
     RETURN true;
 END $$;
 
--- attempt: the one call before the one send. Returns the timestamp to sign, ms since 1970.
-CREATE FUNCTION order_attempt(p_order_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int) RETURNS bigint
+-- attempt: the one call before the one send. Recorded together with its slot (see 0013): while there is none, nothing is.
+CREATE FUNCTION order_attempt(
+    p_order_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int, p_lane text
+) RETURNS permit
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     o        orders := lock_order(p_order_id);
     v_frozen accounts;
+    s        slot;
     moment   timestamptz;
 BEGIN
     PERFORM refuse_other_order(o, p_holder, o.content);
@@ -231,12 +235,16 @@ BEGIN
         PERFORM refuse('BS003', format('the %s account of %s is frozen by %s', v_frozen.asset, o.owner, v_frozen.frozen_by),
                        jsonb_build_object('owner', o.owner, 'asset', v_frozen.asset, 'frozen_by', v_frozen.frozen_by));
     END IF;
-    moment := date_trunc('milliseconds', clock_timestamp());
+    s := take_slot_to_send(o.venue, o.strategy_key, p_lane);
+    IF NOT s.granted THEN
+        RETURN ROW(false, NULL, NULL, NULL, s.wait_us, s.interval_ms, s.why)::permit;
+    END IF;
+    moment := 'epoch'::timestamptz + s.at_ms * interval '1 ms';
     o.signed_at := moment;
     o.deadline := moment + p_recv_window_ms * interval '1 ms';
     o.void_after := moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms';
     PERFORM move_order(o, 'attempt');
-    RETURN (extract(epoch FROM moment) * 1000)::bigint;
+    RETURN ROW(true, NULL, p_order_id, s.at_ms, s.wait_us, s.interval_ms, NULL)::permit;
 END $$;
 
 -- place: the venue has it. A fact: what the books did not expect is a critical finding, and moves nothing, but for an order

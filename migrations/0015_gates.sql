@@ -113,31 +113,3 @@ BEGIN
     PERFORM emit('gate/' || v_scope, 'gate.set', jsonb_build_object('scope', v_scope, 'max_in_flight', p_max_in_flight));
     RETURN v_old;
 END $$;
-
--- not_send, of an order: the attempt that was signed then never left this house, or was turned away at the venue's door: it
--- may be made again. A repeat that comes late speaks for no attempt but its own. A fact: that the venue has it after all is a
--- critical finding. Returns whether the order is as it was before that attempt.
-CREATE FUNCTION order_not_sent(p_order_id text, p_holder text, p_signed_at_ms bigint, p_detail text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
-DECLARE
-    o orders := lock_order(p_order_id);
-BEGIN
-    PERFORM refuse_other_order(o, p_holder, o.content);
-    IF (extract(epoch FROM o.signed_at) * 1000)::bigint IS DISTINCT FROM p_signed_at_ms THEN
-        RETURN o.state = 'opened';
-    END IF;
-    IF o.state IN ('placed', 'ended') OR EXISTS (SELECT FROM fills WHERE order_id = p_order_id) THEN
-        PERFORM find('order_sent_after_all', 'order/' || p_order_id, 'critical',
-                     jsonb_build_object('state', o.state, 'venue_order_id', o.venue_order_id, 'said', p_detail));
-        RETURN false;
-    END IF;
-    IF o.state <> 'attempted' THEN
-        RETURN false;
-    END IF;
-    o.signed_at := NULL;
-    o.deadline := NULL;
-    o.void_after := NULL;
-    o.detail := p_detail;
-    PERFORM move_order(o, 'not_send');
-    RETURN true;
-END $$;

@@ -24,7 +24,8 @@ GRANT EXECUTE ON FUNCTION
     order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, order_give_up, fill_book, order_end,
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,
-    pause_open, pause_drained, pause_end, watermark_set, payout_restore
+    pause_open, pause_drained, pause_end, watermark_set, payout_restore,
+    venue_slot, venue_back_off, venue_pace_set, halt, halt_lift
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
 GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;
@@ -40,7 +41,7 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
                                 'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses', 'intents',
-                                'receipts', 'gates'] LOOP
+                                'receipts', 'gates', 'venues', 'halts'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

@@ -38,9 +38,10 @@ pub struct Because {
 
 impl Because {
     /// Whether nobody wants it any more, rather than that it can't be done: somebody cancelled it, or the strategy does
-    /// not trade.
+    /// not trade, or is halted.
     fn unwanted(&self) -> bool {
-        self.kind == "Cancelled" || RefusalKind::from_name(&self.kind) == Some(RefusalKind::NotAllowed)
+        let refusal = RefusalKind::from_name(&self.kind);
+        self.kind == "Cancelled" || matches!(refusal, Some(RefusalKind::NotAllowed | RefusalKind::Halted))
     }
 }
 

@@ -18,13 +18,14 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     beat::beating,
-    books::{Books, BooksError, OrderStanding},
+    books::{Books, BooksError, OrderStanding, Priority},
     clock::Clock,
     failpoint,
     failure::Failure,
     intents::HeldIntent,
+    pacing::{Lane, NoTurn},
     payouts::VenuePatience,
-    trading::{CLOCK_MARGIN_MS, Seen, TradingActivities, unreadable},
+    trading::{Seen, TradingActivities, unreadable},
     venue::{NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
 };
 
@@ -110,6 +111,7 @@ impl fmt::Display for Cancelled {
 pub struct OrderActivities {
     books: Books,
     venue: Arc<dyn Spot>,
+    lane: Arc<Lane>,
     patience: VenuePatience,
     trading: TradingActivities,
     rules: Mutex<HashMap<Pair, (Instant, Filters)>>,
@@ -152,10 +154,10 @@ impl OrderActivities {
 }
 
 impl OrderActivities {
-    /// Calls `venue`, whose every order `books` records before it is sent.
-    pub fn new(books: Books, venue: Arc<dyn Spot>, patience: VenuePatience) -> Self {
+    /// Calls `venue`, whose every order `books` records before it is sent, in turn with this process' other calls.
+    pub fn new(books: Books, venue: Arc<dyn Spot>, lane: Arc<Lane>, patience: VenuePatience) -> Self {
         let trading = TradingActivities { books: books.clone(), venue: Arc::clone(&venue), patience };
-        Self { books, venue, patience, trading, rules: Mutex::default() }
+        Self { books, venue, lane, patience, trading, rules: Mutex::default() }
     }
 
     async fn rules_of(&self, pair: &Pair) -> Result<Filters, Failure> {
@@ -184,10 +186,9 @@ impl OrderActivities {
         if let Some(venue_order_id) = self.sent_before_the_books_remember(&order_id, again).await? {
             return Ok(Placed::Accepted { venue_order_id });
         }
-        let VenuePatience { receive_window, visibility, .. } = self.patience;
-        let signed_at_ms = match self.books.order_attempt(&order_id, holder, receive_window, visibility).await {
+        let signed_at_ms = match self.permit(&order_id, holder).await {
             Ok(signed_at_ms) => signed_at_ms,
-            Err(BooksError::Refused(refusal)) => return answer_to(*refusal),
+            Err(NoTurn::Asking(BooksError::Refused(refusal))) => return answer_to(*refusal),
             Err(error) => return Err(error.into()),
         };
         failpoint::pass("venue_place.recorded").await;
@@ -214,6 +215,17 @@ impl OrderActivities {
         }
     }
 
+    /// Leave to send now: the attempt is recorded with the slot that it waits for. One that overslept its slot was not
+    /// sent, and says so.
+    async fn permit(&self, order_id: &str, holder: &str) -> Result<i64, NoTurn<BooksError>> {
+        let VenuePatience { receive_window, visibility, .. } = self.patience;
+        let ask = || self.books.order_attempt(order_id, holder, receive_window, visibility);
+        let forfeit = |signed_at_ms| async move {
+            self.books.order_not_sent(order_id, holder, signed_at_ms, "it overslept its slot").await.map(drop)
+        };
+        self.lane.turn(Priority::Send, ask, forfeit).await
+    }
+
     /// Books that were restored from a backup may have forgotten the send. Where that can be, because the order has been
     /// open for a while without an attempt, or this is not the first execution, the venue is asked before anything is sent.
     async fn sent_before_the_books_remember(&self, order_id: &str, again: bool) -> Result<Option<String>, Failure> {
@@ -232,10 +244,8 @@ impl OrderActivities {
 
     /// The venue's id of an order, if the venue shows it.
     async fn seen(&self, standing: &OrderStanding) -> Result<Option<String>, Failure> {
-        let order = &standing.order;
-        let symbol = format!("{}{}", order.base, order.quote);
-        let found = self.venue.order(&symbol, &order.order_id, order.now_ms).await.map_err(unreadable)?;
-        Ok(found.filter(|record| record.placed_at_ms >= order.since_ms - CLOCK_MARGIN_MS).map(|record| record.id))
+        let found = self.trading.find_order(&standing.order, Clock::from(standing.order.now_ms)).await?;
+        Ok(found.map(|record| record.id))
     }
 
     async fn look_up(&self, request: &IntentRequest) -> Result<Found, Failure> {

@@ -48,7 +48,7 @@ pub struct TradingActivities {
 }
 
 /// By how much a record of the venue may be older than its order's attempt, or opening, for its clock's sake.
-pub(crate) const CLOCK_MARGIN_MS: i64 = 60_000;
+const CLOCK_MARGIN_MS: i64 = 60_000;
 
 #[activities]
 impl TradingActivities {
@@ -119,8 +119,8 @@ impl TradingActivities {
     }
 
     async fn follow_order(&self, order: &OrderRow, clock: Clock, cancel: bool) -> Result<Seen, Failure> {
-        let symbol = format!("{}{}", order.base, order.quote);
-        let Some(record) = self.find_order(order, &symbol, clock).await? else {
+        let symbol = symbol(order);
+        let Some(record) = self.find_order(order, clock).await? else {
             return Ok(if self.is_absent(order).await? { Seen::Over } else { Seen::Open });
         };
         self.books.order_place(&order.order_id, &record.id).await?;
@@ -146,12 +146,13 @@ impl TradingActivities {
     }
 
     /// The venue's record of an order: also of one that the books call opened, whose attempt they may have lost.
-    async fn find_order(&self, order: &OrderRow, symbol: &str, clock: Clock) -> Result<Option<OrderRecord>, Failure> {
+    pub(crate) async fn find_order(&self, order: &OrderRow, clock: Clock) -> Result<Option<OrderRecord>, Failure> {
+        let symbol = symbol(order);
         // By the venue's own id wherever it is known: a cancel by somebody else may have taken our client id away.
         if let Some(id) = &order.venue_order_id {
-            return self.venue.order_by_id(symbol, id, clock.now_ms()).await.map_err(unreadable);
+            return self.venue.order_by_id(&symbol, id, clock.now_ms()).await.map_err(unreadable);
         }
-        let found = self.venue.order(symbol, &order.order_id, clock.now_ms()).await.map_err(unreadable)?;
+        let found = self.venue.order(&symbol, &order.order_id, clock.now_ms()).await.map_err(unreadable)?;
         Ok(found.filter(|record| record.placed_at_ms >= order.since_ms - CLOCK_MARGIN_MS))
     }
 
@@ -167,6 +168,10 @@ impl TradingActivities {
         };
         Ok(over)
     }
+}
+
+fn symbol(order: &OrderRow) -> String {
+    format!("{}{}", order.base, order.quote)
 }
 
 pub(crate) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {

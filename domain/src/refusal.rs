@@ -34,6 +34,8 @@ pub enum RefusalKind {
     DestinationNotAllowed,
     /// Somebody decided on what they had asked for themselves.
     SelfApproval,
+    /// Sending is halted there. A payout waits for the halt to be lifted; an order does not.
+    Halted,
     /// The venue's record says otherwise.
     Contradicted,
 }
@@ -55,6 +57,7 @@ impl RefusalKind {
         (Self::Rejected, Some("BS013")),
         (Self::DestinationNotAllowed, Some("BS014")),
         (Self::SelfApproval, Some("BS015")),
+        (Self::Halted, Some("BS016")),
         (Self::Contradicted, None),
     ];
 

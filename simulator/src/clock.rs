@@ -20,6 +20,12 @@ pub(crate) fn wall_ms() -> Millis {
         .unwrap_or_default()
 }
 
+/// The same in microseconds.
+pub(crate) fn wall_us() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    elapsed.and_then(|elapsed| i64::try_from(elapsed.as_micros()).ok()).unwrap_or_default()
+}
+
 /// Writes a moment as `YYYY-MM-DD HH:MM:SS` in UTC, the form of `applyTime` and `completeTime`.
 pub(crate) fn utc_text(moment_ms: Millis) -> String {
     let seconds = moment_ms.clamp(0, LATEST_MS) / 1000;

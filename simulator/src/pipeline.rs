@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::answer::Answer;
 use crate::api::{ApiRequest, execute};
 use crate::app::App;
-use crate::clock::{Millis, wall_ms};
+use crate::clock::{Millis, wall_ms, wall_us};
 use crate::faults::{Hit, Kind, Twist};
 use crate::params::peek;
 use crate::request_log::Outcome;
@@ -25,7 +25,7 @@ struct Stopped;
 pub(crate) async fn process(app: Arc<App>, request: ApiRequest) -> Option<Answer> {
     let client_id = client_id(&app, &request);
     let (method, path) = (&request.method, &request.path);
-    let seq = app.log().begin(method, path, client_id.clone(), wall_ms());
+    let seq = app.log().begin(method, path, client_id.clone(), wall_us());
     let hit = match app.gate() {
         Ok(()) => Ok(app.faults().pick(method, path, client_id.as_deref())),
         Err(refusal) => Err(refusal),

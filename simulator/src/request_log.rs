@@ -19,6 +19,8 @@ pub(crate) struct Entry {
     /// The `withdrawOrderId`, `origClientOrderId` or `newClientOrderId` parameter, or that of the order asked for by id.
     pub(crate) client_id: Option<String>,
     pub(crate) received_at_ms: Millis,
+    /// The same in microseconds: what calls are apart.
+    pub(crate) received_at_us: i64,
     /// `None` while the request is being held or worked on.
     pub(crate) finished_at_ms: Option<Millis>,
     /// HTTP status sent; `None` when the connection was closed without an answer.
@@ -52,7 +54,7 @@ pub(crate) struct RequestLog {
 
 impl RequestLog {
     /// Notes the arrival of a request and hands out its number.
-    pub(crate) fn begin(&mut self, method: &str, path: &str, client_id: Option<String>, now: Millis) -> u64 {
+    pub(crate) fn begin(&mut self, method: &str, path: &str, client_id: Option<String>, now_us: i64) -> u64 {
         self.last_seq += 1;
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
@@ -62,7 +64,8 @@ impl RequestLog {
             method: method.to_owned(),
             path: path.to_owned(),
             client_id,
-            received_at_ms: now,
+            received_at_ms: now_us / 1_000,
+            received_at_us: now_us,
             finished_at_ms: None,
             status: None,
             code: None,

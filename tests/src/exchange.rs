@@ -235,6 +235,17 @@ impl Exchange {
         orders[0].clone()
     }
 
+    /// Every order it really has under a client id.
+    pub async fn orders(&self, client_id: &str) -> Vec<Value> {
+        self.list(&format!("/orders?client_id={client_id}")).await
+    }
+
+    /// How often it was asked to place an order with this client id.
+    pub async fn sends(&self, client_id: &str) -> usize {
+        let requests = self.list(&format!("/requests?client_id={client_id}&path=/api/v3/order")).await;
+        requests.iter().filter(|request| request["method"] == "POST").count()
+    }
+
     /// Lets an order trade some of its quantity.
     pub async fn fill(&self, client_id: &str, fill: Value) {
         let id = self.order(client_id).await["id"].as_str().unwrap().to_owned();

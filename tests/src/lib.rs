@@ -5,8 +5,10 @@
 pub mod books_checker;
 mod database;
 pub mod exchange;
+pub mod intents;
 pub mod matrix;
 pub mod operations;
+mod pacing;
 pub mod servers;
 pub mod trading;
 mod verdict;

@@ -1,9 +1,13 @@
 //! Strategies with orders at the exchange, placed as the trading service would: reserved, recorded, sent.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use backstop_activities::{
     books::PlacedOrder,
+    pacing::Unpaced,
     venue::{Binance, BinanceConfig, NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
 };
 use serde_json::{Value, json};
@@ -48,7 +52,8 @@ impl World {
         let order_id = self.open_order(strategy, side, price, quantity).await;
         let (window, visibility) = (Duration::from_millis(1_000), Duration::from_millis(1_500));
         let books = self.database.books(2).await;
-        let signed_at_ms = books.order_attempt(&order_id, &holder(&order_id), window, visibility).await.unwrap();
+        let slot = books.order_attempt(&order_id, &holder(&order_id), window, visibility).await.unwrap();
+        let signed_at_ms = slot.granted().expect("a slot");
         if sent {
             let id = self.send_order(&order_id, side, price, quantity, signed_at_ms).await;
             books.order_place(&order_id, &id).await.unwrap();
@@ -91,7 +96,7 @@ impl World {
             receive_window: Duration::from_millis(1_000),
             answer_timeout: Duration::from_millis(1_500),
         };
-        Binance::new(config).unwrap()
+        Binance::new(config, Arc::new(Unpaced)).unwrap()
     }
 
     /// A pause-and-withdraw of some bitcoin, with an id of its own.

@@ -38,10 +38,12 @@ pub struct World {
     pub servers: Servers,
     /// How long after its timestamp the venue takes a request, as the next worker is told.
     pub receive_window_ms: u32,
-    worker: Option<Service>,
+    pub(crate) worker: Option<Service>,
+    /// A second worker process, with failpoints of its own.
+    pub(crate) second: Option<Service>,
     /// How many failpoints had been passed when the worker was started.
     passed_before: usize,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     pub(crate) queue: String,
     venue_url: Option<String>,
     pub(crate) settings: Vec<(&'static str, &'static str)>,
@@ -120,6 +122,7 @@ impl World {
             servers,
             receive_window_ms: 1_000,
             worker: None,
+            second: None,
             passed_before: 0,
             queue: format!("{name}.backstop"),
             venue_url: None,
@@ -160,14 +163,20 @@ impl World {
 
     /// Starts the worker process, and waits until it serves.
     pub async fn start_worker(&mut self) {
-        let ready = self.directory.join("ready");
-        let _ = std::fs::remove_file(&ready);
         self.passed_before = self.passed().len();
+        self.worker = Some(self.spawn_worker("worker", "failpoints").await);
+    }
+
+    pub(crate) async fn spawn_worker(&self, name: &str, failpoints: &str) -> Service {
+        let ready = self.directory.join(format!("{name}.ready"));
+        let _ = std::fs::remove_file(&ready);
+        let failpoints = self.directory.join(failpoints);
+        std::fs::create_dir_all(&failpoints).unwrap();
         let mut command = Command::new(program("backstop"));
         command.arg("worker").arg("--ready-file").arg(&ready);
         command.env("TEMPORAL_ADDRESS", self.servers.temporal_address()).env("DATABASE_URL", self.database.url());
         command.env("BACKSTOP_DATABASE_CONNECTIONS", "8").env("BACKSTOP_TASK_QUEUE", &self.queue);
-        command.env("BACKSTOP_FAILPOINTS", self.directory.join("failpoints"));
+        command.env("BACKSTOP_FAILPOINTS", failpoints);
         command.env("BACKSTOP_VENUE_URL", self.venue_url.clone().unwrap_or_else(|| self.exchange.url()));
         command.env("BACKSTOP_VENUE_KEY", "test-key").env("BACKSTOP_VENUE_SECRET", "test-secret");
         // A venue that is quick to forget: an attempt is void 1.5 s after the window, at first 2.5 s after it was signed.
@@ -176,9 +185,9 @@ impl World {
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
         command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400").env("BACKSTOP_ADOPT_AFTER_MS", "500");
         command.env("BACKSTOP_WATCH_EVERY_MS", "0").envs(self.settings.iter().copied());
-        let mut worker = Service::start("worker", &self.directory, command).unwrap();
+        let mut worker = Service::start(name, &self.directory, command).unwrap();
         worker.wait_ready(DEADLINE, async || ready.metadata().is_ok_and(|file| file.len() > 0)).await.unwrap();
-        self.worker = Some(worker);
+        worker
     }
 
     /// Kills the worker process with SIGKILL.

@@ -2,11 +2,8 @@
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
-use anyhow::{Context, Result};
-use backstop_activities::{
-    payouts::VenuePatience,
-    venue::{Binance, BinanceConfig},
-};
+use anyhow::Result;
+use backstop_activities::{payouts::VenuePatience, venue::BinanceConfig};
 use clap::Args;
 use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
@@ -82,11 +79,11 @@ pub struct VenueConfig {
 }
 
 impl VenueConfig {
-    /// The connector, if an address is configured.
+    /// The account that is served, if an address is configured.
     ///
     /// # Errors
-    /// When the key is missing, or the TLS backend can't be set up.
-    pub fn connector(&self) -> Result<Option<Binance>> {
+    /// When the key is missing.
+    pub fn account(&self) -> Result<Option<BinanceConfig>> {
         let Some(base_url) = self.venue_url.clone() else { return Ok(None) };
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         anyhow::ensure!(
@@ -96,14 +93,13 @@ impl VenueConfig {
         );
         anyhow::ensure!(!self.venue_key.is_empty(), "BACKSTOP_VENUE_KEY: expected the API key of {}", self.venue_name);
         anyhow::ensure!(!self.venue_secret.is_empty(), "BACKSTOP_VENUE_SECRET: expected the secret of that key");
-        let connector = Binance::new(BinanceConfig {
+        Ok(Some(BinanceConfig {
             base_url,
             api_key: self.venue_key.clone(),
             api_secret: self.venue_secret.clone().into(),
             receive_window: millis(self.venue_receive_window_ms),
             answer_timeout: millis(self.venue_answer_timeout_ms),
-        });
-        Ok(Some(connector.context("setting up the venue's HTTP client")?))
+        }))
     }
 
     /// How long this venue may take.

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod gate;
+pub mod operate;
 pub mod serve;
 pub mod stack;
 mod start;

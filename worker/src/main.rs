@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use backstop::{
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
+    operate,
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -32,11 +33,17 @@ enum Command {
         #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
         database_url: String,
     },
+    /// Set how many intents may be in flight at once; those that are stay so
+    Gate(GateConfig),
     /// Decide on orders that wait for their payments, or have got them
     #[command(subcommand)]
     Funding(FundingCommand),
-    /// Set how many intents may be in flight at once; those that are stay so
-    Gate(GateConfig),
+    /// Send no more orders, and perhaps no payouts, there; cancels and lookups go on
+    Halt(operate::Halt),
+    /// Lift a halt
+    Resume(operate::Resume),
+    /// Show how venues are paced, or set it
+    Pace(operate::SetPace),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -74,10 +81,13 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Worker(config) => serve(*config).await,
         Command::Migrate { database_url } => migrate(&database_url).await,
+        Command::Gate(config) => set_gate(&config).await,
         Command::Funding(FundingCommand::Release { order, by, reason, database_url }) => {
             release(&database_url, &order, &by, &reason).await
         }
-        Command::Gate(config) => set_gate(&config).await,
+        Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
+        Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
+        Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,
     };
     match result {

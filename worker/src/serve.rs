@@ -11,10 +11,12 @@ use backstop_activities::{
     intents::{GateActivities, IntentActivities},
     observations::ObservationActivities,
     orders::OrderActivities,
+    pacing::Lane,
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
     recovery::RecoveryActivities,
     trading::TradingActivities,
+    venue::Binance,
 };
 use backstop_workflows::{
     ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, Watch, Withdraw, gates_queue, search, venue_queue,
@@ -58,7 +60,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     if let Some(directory) = config.failpoints.clone() {
         failpoint::watch(directory);
     }
-    let connector = config.venue.connector()?;
+    let account = config.venue.account()?;
     let options = database(&config.database_url)?;
     let connect = || Books::connect(options.clone(), config.database_connections);
     let books = connect.retry(patiently()).await.context("connecting to the books")?;
@@ -92,12 +94,15 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .build();
     let mut workers =
         vec![Worker::new(&runtime, client.clone(), options)?, Worker::new(&runtime, client.clone(), gates)?];
-    if let Some(connector) = connector {
-        let (venue, patience) = (Arc::new(connector), config.venue.patience());
+    if let Some(account) = account {
+        // One queue for whatever this process asks of the venue.
+        let lane = Arc::new(Lane::new(books.clone(), &config.venue.venue_name));
+        let venue = Arc::new(Binance::new(account, lane.clone()).context("setting up the venue's HTTP client")?);
+        let patience = config.venue.patience();
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
-            .register_activities(VenueActivities::new(books.clone(), venue.clone(), patience))
+            .register_activities(VenueActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
             .register_activities(ObservationActivities { books: books.clone(), venue: venue.clone() })
-            .register_activities(OrderActivities::new(books.clone(), venue.clone(), patience))
+            .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane, patience))
             .register_activities(TradingActivities { books, venue, patience })
             .activity_inbound_interceptor(Failpoints)
             .graceful_shutdown_period(SHUTDOWN_GRACE)

@@ -4,23 +4,26 @@ mod error;
 mod fundings;
 mod intents;
 mod orders;
+mod pacing;
 mod pauses;
 mod payouts;
 mod recovery;
 mod withdrawals;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use backstop_domain::Amount;
 pub use error::BooksError;
 pub use intents::{GATES_CHANNEL, OrderStanding};
 pub use orders::{OrderRow, PlacedOrder};
+pub use pacing::{Halt, HaltScope, Pace, Priority, Slot};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
 pub use recovery::Unfinished;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use uuid::Uuid;
 
 /// The migrations that make the books.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -29,6 +32,8 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations")
 #[derive(Clone, Debug)]
 pub struct Books {
     pool: PgPool,
+    /// Names this process where processes take turns.
+    lane: Arc<str>,
 }
 
 impl Books {
@@ -43,7 +48,11 @@ impl Books {
             .acquire_timeout(Duration::from_secs(5))
             .connect_with(options)
             .await?;
-        Ok(Self { pool })
+        Ok(Self { pool, lane: Uuid::now_v7().simple().to_string().into() })
+    }
+
+    pub(crate) fn lane(&self) -> &str {
+        &self.lane
     }
 
     /// The pool, for checkers that bring queries of their own.

@@ -2,7 +2,11 @@ use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::{Books, BooksError, payouts::millis};
+use super::{
+    Books, BooksError,
+    pacing::{PermitRow, Slot},
+    payouts::millis,
+};
 
 /// An order that may be at the venue.
 #[derive(Debug, FromRow)]
@@ -62,19 +66,22 @@ impl Books {
         Ok(query.bind(order.side).bind(order.price).bind(order.quantity).bind(reason).fetch_one(self.pool()).await?)
     }
 
-    /// Records the one attempt and gives the timestamp to sign.
+    /// Records the one attempt in the venue's next slot and gives the timestamp to sign; records nothing while there is
+    /// no slot.
     ///
     /// # Errors
-    /// `InDoubt` when it was attempted before; `NotAllowed` when the strategy does not run any more.
+    /// `InDoubt` when it was attempted before; `NotAllowed` when the strategy does not run any more; `Halted`.
     pub async fn order_attempt(
         &self,
         order_id: &str,
         holder: &str,
         receive_window: Duration,
         visibility: Duration,
-    ) -> Result<i64, BooksError> {
-        let query = sqlx::query_scalar("SELECT order_attempt($1, $2, $3, $4)").bind(order_id).bind(holder);
-        Ok(query.bind(millis(receive_window)).bind(millis(visibility)).fetch_one(self.pool()).await?)
+    ) -> Result<Slot<i64>, BooksError> {
+        let query = sqlx::query_as("SELECT * FROM order_attempt($1, $2, $3, $4, $5)").bind(order_id).bind(holder);
+        let query = query.bind(millis(receive_window)).bind(millis(visibility)).bind(self.lane());
+        let row: PermitRow = query.fetch_one(self.pool()).await?;
+        row.read(|row| row.signed_at_ms)
     }
 
     /// Records that the attempt which was signed then certainly was not sent, so that it may be made again. Returns

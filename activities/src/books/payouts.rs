@@ -9,7 +9,10 @@ use serde_json::json;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Books, BooksError};
+use super::{
+    Books, BooksError,
+    pacing::{PermitRow, Slot},
+};
 
 /// A payout after a transition, and whether this very call made it.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ pub struct PayoutStanding {
 }
 
 /// Leave to send once. The venue refuses the request after `signed_at_ms` plus the receive window.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub struct AttemptPermit {
     /// Which attempt this is, from 1.
     pub attempt: i32,
@@ -141,11 +144,14 @@ impl Books {
         payout: &PayoutRef,
         receive_window: Duration,
         visibility: Duration,
-    ) -> Result<AttemptPermit, BooksError> {
-        let query = sqlx::query_as("SELECT * FROM payout_attempt($1, $2, $3, $4)");
+    ) -> Result<Slot<AttemptPermit>, BooksError> {
+        let query = sqlx::query_as("SELECT * FROM payout_attempt($1, $2, $3, $4, $5)");
         let query = query.bind(payout.payout_id.as_str()).bind(&payout.holder);
-        let query = query.bind(millis(receive_window)).bind(millis(visibility));
-        Ok(query.fetch_one(self.pool()).await?)
+        let query = query.bind(millis(receive_window)).bind(millis(visibility)).bind(self.lane());
+        let row: PermitRow = query.fetch_one(self.pool()).await?;
+        row.read(|row| {
+            Some(AttemptPermit { attempt: row.attempt?, signed_at_ms: row.signed_at_ms?, client_id: row.client_id? })
+        })
     }
 
     /// Records how an attempt came back. Facts are never refused; a weaker one never replaces a stronger.

@@ -17,9 +17,10 @@ use super::{
     venue::{RECORD_MARGIN, unreadable},
 };
 use crate::{
-    books::{AttemptPermit, BooksError, PayoutStanding},
+    books::{AttemptPermit, BooksError, PayoutStanding, Priority, Slot},
     failpoint,
     failure::Failure,
+    pacing::NoTurn,
     venue::{Question, RecordState, SendOutcome, Withdrawal, WithdrawalRecord},
 };
 
@@ -54,7 +55,7 @@ impl VenueActivities {
         }
         let permit = match self.permit(order).await {
             Ok(permit) => permit,
-            Err(BooksError::Refused(refusal)) => return answer_to(*refusal),
+            Err(NoTurn::Asking(BooksError::Refused(refusal))) => return answer_to(*refusal),
             Err(error) => return Err(error.into()),
         };
         failpoint::pass("venue_submit.recorded").await;
@@ -87,11 +88,21 @@ impl VenueActivities {
         Ok(Submitted { attempt: permit.attempt.unsigned_abs(), outcome })
     }
 
-    async fn permit(&self, order: &PayoutOrder) -> Result<AttemptPermit, BooksError> {
-        if failpoint::broken("attempt_unrecorded") {
-            return self.unrecorded(order).await;
-        }
-        self.books.payout_attempt(&order.as_ref(), self.patience.receive_window, self.patience.visibility).await
+    /// Leave to send now: the attempt is recorded with the slot that it waits for. One that overslept its slot was not
+    /// sent, and says so.
+    async fn permit(&self, order: &PayoutOrder) -> Result<AttemptPermit, NoTurn<BooksError>> {
+        let payout = order.as_ref();
+        let ask = || async {
+            if failpoint::broken("attempt_unrecorded") {
+                return self.unrecorded(order).await;
+            }
+            self.books.payout_attempt(&payout, self.patience.receive_window, self.patience.visibility).await
+        };
+        let forfeit = |permit: AttemptPermit| async move {
+            let (event, why) = (AttemptEvent::NotSend, "it overslept its slot");
+            self.books.payout_attempt_outcome(&order.as_ref(), permit.attempt, event, why, None).await.map(drop)
+        };
+        self.lane.turn(Priority::Send, ask, forfeit).await
     }
 
     /// Books that were restored from a backup may have forgotten a send: an earlier execution's, or, where no attempt is on
@@ -199,11 +210,12 @@ impl VenueActivities {
     }
 
     /// What no send may ever have: leave that the books did not give. Only for the tests of the tests.
-    async fn unrecorded(&self, order: &PayoutOrder) -> Result<AttemptPermit, BooksError> {
+    async fn unrecorded(&self, order: &PayoutOrder) -> Result<Slot<AttemptPermit>, BooksError> {
         let client_id = self.books.payout(&order.payout_id).await?.receipt.client_id;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let signed_at_ms = i64::try_from(now.as_millis()).unwrap_or_default();
-        Ok(AttemptPermit { attempt: 1, signed_at_ms, client_id })
+        let permit = AttemptPermit { attempt: 1, signed_at_ms, client_id };
+        Ok(Slot::Granted { value: permit, wait: Duration::ZERO, interval: Duration::ZERO })
     }
 }
 
@@ -213,8 +225,9 @@ fn answer_to(refusal: Refusal) -> Result<Submitted, Failure> {
     match refusal.kind {
         RefusalKind::InDoubt => Ok(Submitted { attempt, outcome: Answer::Unknown { reason: refusal.message } }),
         RefusalKind::Rejected => Ok(Submitted { attempt, outcome: Answer::Rejected { reason: refusal.message } }),
-        // Not final: the send waits until the freeze is lifted, or the workflow is cancelled.
+        // Not final: the send waits until the freeze or the halt is lifted, or the workflow is cancelled.
         RefusalKind::Frozen => Err(Failure::Again { kind: "Frozen", message: refusal.message, after: None }),
+        RefusalKind::Halted => Err(Failure::Again { kind: "Halted", message: refusal.message, after: None }),
         // It was there a moment ago: the books have just been restored.
         RefusalKind::NotFound => {
             Err(Failure::Again { kind: "BooksLost", message: refusal.message, after: Some(Duration::from_secs(1)) })

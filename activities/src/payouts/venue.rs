@@ -14,6 +14,7 @@ use crate::{
     beat::beating,
     books::{AttemptRow, Books},
     failure::Failure,
+    pacing::Lane,
     venue::{LookupFailed, PayoutVenue, Question, RecordState, SharedHistory, Sighting, WithdrawalRecord},
 };
 
@@ -45,6 +46,8 @@ pub struct VenueActivities {
     /// The books, where every attempt is recorded before it is sent.
     pub(super) books: Books,
     pub(super) venue: Arc<dyn PayoutVenue>,
+    /// Where sends wait for their slots.
+    pub(super) lane: Arc<Lane>,
     pub(super) history: SharedHistory,
     /// For looking long back, at what the books may have forgotten.
     pub(super) long_history: SharedHistory,
@@ -97,11 +100,11 @@ impl VenueActivities {
 }
 
 impl VenueActivities {
-    /// Calls `venue`, whose every attempt `books` records before it is sent.
-    pub fn new(books: Books, venue: Arc<dyn PayoutVenue>, patience: VenuePatience) -> Self {
+    /// Calls `venue`, whose every attempt `books` records before it is sent, in a slot that `lane` has waited for.
+    pub fn new(books: Books, venue: Arc<dyn PayoutVenue>, lane: Arc<Lane>, patience: VenuePatience) -> Self {
         let shared = |span| SharedHistory::new(Arc::clone(&venue), span, patience.max_age());
         let (history, long_history) = (shared(patience.shared_span), shared(LONG_SPAN));
-        Self { books, venue, history, long_history, patience }
+        Self { books, venue, lane, history, long_history, patience }
     }
 
     async fn look_up(&self, input: &Confirm) -> Result<Confirmed, Failure> {

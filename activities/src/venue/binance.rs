@@ -2,7 +2,7 @@ mod history;
 mod market;
 mod spot;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use super::{DepositListing, LookupFailed, PayoutVenue, SendOutcome, Withdrawal, WithdrawalRecord};
+use crate::{books::Priority, pacing::Pacer};
 
 /// Where a Binance account is, and with which key.
 #[derive(Clone, Debug)]
@@ -33,6 +34,7 @@ pub struct BinanceConfig {
 pub struct Binance {
     http: reqwest::Client,
     config: BinanceConfig,
+    pacer: Arc<dyn Pacer>,
 }
 
 const APPLY: &str = "sapi/v1/capital/withdraw/apply";
@@ -49,6 +51,9 @@ const REJECTIONS: &[i64] = &[
 /// The timestamp was outside the receive window: refused before anything happened, and right again with a fresh one.
 const OUT_OF_WINDOW: i64 = -1021;
 
+/// Status, `Retry-After` and body of an answer.
+type Answer = (StatusCode, Option<Duration>, Vec<u8>);
+
 #[derive(Deserialize)]
 struct ErrorBody {
     code: i64,
@@ -61,11 +66,11 @@ struct Applied {
 }
 
 impl Binance {
-    /// Makes a client.
+    /// Makes a client. Lookups and cancels take their turns from `pacer`; who submits or places brings a slot along.
     ///
     /// # Errors
     /// When the TLS backend can't be set up.
-    pub fn new(config: BinanceConfig) -> Result<Self, reqwest::Error> {
+    pub fn new(config: BinanceConfig, pacer: Arc<dyn Pacer>) -> Result<Self, reqwest::Error> {
         // A fresh connection for every request, nothing repeated and nothing followed behind our back: "could not
         // connect" then proves that the request was not sent.
         let http = reqwest::Client::builder()
@@ -74,7 +79,7 @@ impl Binance {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(config.answer_timeout)
             .build()?;
-        Ok(Self { http, config })
+        Ok(Self { http, config, pacer })
     }
 
     async fn signed(
@@ -92,7 +97,22 @@ impl Binance {
             .append_pair("timestamp", &signed_at_ms.to_string());
         let signature = self.signature(url.query().unwrap_or_default());
         url.query_pairs_mut().append_pair("signature", &signature);
-        self.http.request(method, url).header("X-MBX-APIKEY", &self.config.api_key).send().await
+        let answer = self.http.request(method, url).header("X-MBX-APIKEY", &self.config.api_key).send().await?;
+        if turned_away(answer.status()) {
+            self.pacer.back_off(retry_after(&answer), &format!("HTTP {}", answer.status())).await;
+        }
+        Ok(answer)
+    }
+
+    /// Asks for what changes nothing, in a slot of its own, and reads the answer to its end. Each page of a listing waits
+    /// for its turn, and is signed with the time of that.
+    async fn look_up(&self, path: &str, parameters: &[(&str, &str)], now_ms: i64) -> Result<Answer, LookupFailed> {
+        let signed_at_ms = self.pacer.turn(Priority::Look, now_ms).await?;
+        let answer = self.signed(Method::GET, path, parameters, signed_at_ms).await;
+        let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
+        let (status, after) = (answer.status(), retry_after(&answer));
+        let body = answer.bytes().await.map_err(|error| LookupFailed { reason: describe(&error), after })?;
+        Ok((status, after, body.to_vec()))
     }
 
     fn signature(&self, query: &str) -> String {
@@ -171,8 +191,7 @@ async fn read_sent(
     read_id: impl Fn(&[u8]) -> Result<String, String>,
 ) -> SendOutcome {
     let (status, after) = (answer.status(), retry_after(&answer));
-    // 429: over the rate limit; 418: banned for ignoring it. Both are turned away at the door (REST API, "Limits").
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::IM_A_TEAPOT) {
+    if turned_away(status) {
         return SendOutcome::NotSent { reason: format!("HTTP {status}"), after };
     }
     let body = match answer.bytes().await {
@@ -189,6 +208,11 @@ async fn read_sent(
         Ok(error) if of_the_venue && refused(&error) => SendOutcome::Rejected(reason),
         _ => SendOutcome::Unknown(reason),
     }
+}
+
+/// 429: over the rate limit; 418: banned for ignoring it. Both are turned away at the door (REST API, "Limits").
+fn turned_away(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::IM_A_TEAPOT)
 }
 
 fn refusal_text(status: StatusCode, body: &[u8]) -> String {

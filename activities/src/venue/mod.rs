@@ -145,8 +145,8 @@ pub struct Withdrawal<'a> {
     pub tag: Option<&'a str>,
 }
 
-/// What payouts need of a venue. Times are ms since 1970 and come from the caller, so that every process signs by one
-/// clock.
+/// What payouts need of a venue. Times are ms since 1970 and come from the caller, or from the slot that a paced connector
+/// waits for, so that every process signs by one clock. Who submits a withdrawal has taken its slot already.
 pub trait PayoutVenue: Send + Sync {
     /// Asks for a withdrawal, once. The venue refuses it when it arrives past `signed_at_ms` plus the receive window.
     fn submit<'a>(&'a self, withdrawal: Withdrawal<'a>, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome>;

@@ -123,8 +123,8 @@ pub struct TradeRecord {
     pub traded_at_ms: i64,
 }
 
-/// What orders need of a venue. Times are ms since 1970 and come from the caller, so that every process signs by one
-/// clock.
+/// What orders need of a venue. Times are ms since 1970 and come from the caller, or from the slot that a paced connector
+/// waits for, so that every process signs by one clock. Who places an order has taken its slot already.
 pub trait Spot: Send + Sync {
     /// Places an order, once. The venue refuses it when it arrives past `signed_at_ms` plus the receive window.
     ///
@@ -136,7 +136,7 @@ pub trait Spot: Send + Sync {
     ///
     /// `Rejected` says that this cancel had no effect, as when the order is over already, or not known (yet): it says
     /// nothing about the order, whose own record has to be looked up in any case.
-    fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome>;
+    fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, now_ms: i64) -> BoxFuture<'a, SendOutcome>;
 
     /// The order with this client id; `None` only when the venue says that there is none. An order that was taken just
     /// now may not be shown yet: absence proves something only past the deadline and the venue's visibility lag.

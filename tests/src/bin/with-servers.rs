@@ -9,6 +9,7 @@ use backstop::{
     stack::{Postgres, Temporal, Tools, free_port, prepare_books},
 };
 use backstop_tests::servers::{CLUSTER, POSTGRES_PORT, TEMPLATE, TEMPORAL_ADDRESS, copy_cluster};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::process::Command;
 
 #[tokio::main]
@@ -23,6 +24,10 @@ async fn main() -> Result<ExitCode> {
     let settings = ["fsync=off", "max_connections=500"];
     let postgres = Postgres::start(&tools, &state, port, &settings).await?;
     prepare_books(&postgres.owner(TEMPLATE), TEMPLATE).await?;
+    // Worlds are not paced, unless a test asks for it.
+    let mut template = PgConnection::connect_with(&postgres.owner(TEMPLATE)).await?;
+    template.execute("UPDATE backstop.venues SET min_interval_ms = 0").await?;
+    template.close().await?;
     // What tests that restart or restore a Postgres of their own start from.
     postgres.stop().await?;
     let cluster = state.join("cluster");

@@ -58,7 +58,7 @@ async fn another_send_is_allowed_once_the_first_is_void() {
         } else {
             desk.outcome(&order, 1, event).await;
         }
-        let permit = desk.books.payout_attempt(&held(&order), LONG, LONG).await.unwrap();
+        let permit = desk.books.payout_attempt(&held(&order), LONG, LONG).await.unwrap().granted().unwrap();
         assert_eq!(permit.attempt, 2, "{event:?}");
         assert_eq!(permit.client_id, desk.standing(&order).await.receipt.client_id, "{event:?}");
     }

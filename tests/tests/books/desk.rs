@@ -103,7 +103,7 @@ impl Desk {
     /// Opens a payout and gives leave to send it.
     pub(crate) async fn attempted(&self, order: &PayoutOrder, visibility: Duration) -> AttemptPermit {
         self.books.payout_open(order).await.unwrap();
-        self.books.payout_attempt(&held(order), SHORT, visibility).await.unwrap()
+        self.books.payout_attempt(&held(order), SHORT, visibility).await.unwrap().granted().expect("a slot")
     }
 
     /// Opens a payout whose only attempt never left: nothing is live, and another may follow.
@@ -243,6 +243,7 @@ impl Desk {
             'intents', (SELECT jsonb_agg(to_jsonb(t) ORDER BY intent_id) FROM intents AS t),
             'receipts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY consumer, key) FROM receipts AS t),
             'gates', (SELECT jsonb_agg(to_jsonb(t) ORDER BY scope) FROM gates AS t),
+            'halts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY scope) FROM halts AS t),
             'pauses', (SELECT jsonb_agg(to_jsonb(t) ORDER BY operation_id) FROM pauses AS t),
             'watermarks', (SELECT jsonb_agg(to_jsonb(t) ORDER BY name) FROM watermarks AS t),
             'adjustments', (SELECT jsonb_agg(to_jsonb(t) ORDER BY adjustment_id) FROM adjustments AS t))";

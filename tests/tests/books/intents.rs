@@ -108,7 +108,8 @@ async fn what_was_not_sent_may_be_tried_again_and_ends_with_its_intent() {
     let mut desk = Desk::trading().await;
     let order_id = desk.reserved("i-1").await;
     for _ in 0..2 {
-        let signed_at_ms = desk.books.order_attempt(&order_id, HOLDER, SHORT, LONG).await.unwrap();
+        let slot = desk.books.order_attempt(&order_id, HOLDER, SHORT, LONG).await.unwrap();
+        let signed_at_ms = slot.granted().unwrap();
         assert!(desk.books.order_not_sent(&order_id, HOLDER, signed_at_ms, "429").await.unwrap());
     }
     assert_eq!(desk.order_state(&order_id).await, "opened");

@@ -218,7 +218,7 @@ async fn an_order_is_void_by_a_refusal_or_by_absence_past_its_time_and_never_whe
     assert!(desk.books.order_void("late", 0, true, "refused").await.unwrap());
     assert_eq!(desk.has("alice", "BTC").await, "2 + 0");
     desk.books.order_open(&sell("over")).await.unwrap();
-    let signed_at = desk.books.order_attempt("over", HOLDER, SHORT, SHORT).await.unwrap();
+    let signed_at = desk.books.order_attempt("over", HOLDER, SHORT, SHORT).await.unwrap().granted().unwrap();
     assert!(!desk.books.order_void("over", signed_at, false, "asked too early").await.unwrap());
     desk.until_ms(signed_at + 3).await;
     assert!(desk.books.order_void("over", ASKED_NOW, false, "not found").await.unwrap());

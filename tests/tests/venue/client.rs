@@ -1,10 +1,16 @@
 //! The client under test, watched: every call has a deadline, and no text of an error may give anything away.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use backstop_activities::venue::{
-    Binance, BinanceConfig, DepositListing, DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal,
-    WithdrawalRecord,
+use backstop_activities::{
+    pacing::Unpaced,
+    venue::{
+        Binance, BinanceConfig, DepositListing, DepositRecord, LookupFailed, PayoutVenue, SendOutcome, Withdrawal,
+        WithdrawalRecord,
+    },
 };
 use tokio::time::timeout;
 
@@ -52,7 +58,7 @@ impl Client {
     pub(crate) fn with(config: BinanceConfig) -> Self {
         tls();
         let base_url = config.base_url.to_string();
-        Self { binance: Binance::new(config).unwrap(), base_url }
+        Self { binance: Binance::new(config, Arc::new(Unpaced)).unwrap(), base_url }
     }
 
     /// Submits, signed now.

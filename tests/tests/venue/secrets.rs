@@ -1,6 +1,11 @@
 //! Nothing that is written down about a request lets anybody repeat it or make another.
 
-use backstop_activities::venue::{Binance, SendOutcome};
+use std::sync::Arc;
+
+use backstop_activities::{
+    pacing::Unpaced,
+    venue::{Binance, SendOutcome},
+};
 use serde_json::json;
 use tokio::net::TcpSocket;
 
@@ -62,7 +67,7 @@ async fn a_failed_connection_keeps_the_request_to_itself() {
 fn the_debug_form_does_not_show_the_secret() {
     tls();
     let config = config("http://127.0.0.1:1");
-    let client = Binance::new(config.clone()).unwrap();
+    let client = Binance::new(config.clone(), Arc::new(Unpaced)).unwrap();
     for printed in [format!("{config:?}"), format!("{config:#?}"), format!("{client:?}"), format!("{client:#?}")] {
         assert!(printed.contains("api_secret"), "{printed}");
         assert!(!printed.contains(SECRET), "{printed}");

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use backstop_activities::{
-    books::{Books, MIGRATIONS, PlacedOrder},
+    books::{Books, MIGRATIONS, PlacedOrder, Priority},
+    pacing::Lane,
     venue::{NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
 };
 use serde_json::json;
@@ -46,7 +47,7 @@ const VISIBILITY: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When the books or the exchange refuse.
-pub(super) async fn place_demo_orders(books: &Books, exchange: &dyn Spot) -> Result<()> {
+pub(super) async fn place_demo_orders(books: &Books, lane: &Lane, exchange: &dyn Spot) -> Result<()> {
     let known: Option<String> = sqlx::query_scalar("SELECT strategy_key FROM strategies WHERE strategy_key = $1")
         .bind(STRATEGY)
         .fetch_optional(books.pool())
@@ -59,7 +60,11 @@ pub(super) async fn place_demo_orders(books: &Books, exchange: &dyn Spot) -> Res
     for (order_id, side, price, quantity) in ORDERS {
         let order = PlacedOrder { order_id, holder: HOLDER, strategy_key: STRATEGY, side, price, quantity };
         books.order_open(&order).await?;
-        let signed_at_ms = books.order_attempt(order_id, HOLDER, WINDOW, VISIBILITY).await?;
+        let ask = || books.order_attempt(order_id, HOLDER, WINDOW, VISIBILITY);
+        let forfeit = |signed_at_ms| async move {
+            books.order_not_sent(order_id, HOLDER, signed_at_ms, "it overslept its slot").await.map(drop)
+        };
+        let signed_at_ms = lane.turn(Priority::Send, ask, forfeit).await?;
         let order = NewOrder {
             client_id: order_id,
             symbol: "BTCUSDT",

@@ -24,3 +24,6 @@ VALUES
     ('bob', 'BTC', 'BTC', 'bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq', 'demo'),
     ('bob', 'ETH', 'ETH', '0x52908400098527886E0F7030069857D2E4169EE7', 'demo')
 ON CONFLICT DO NOTHING;
+
+-- The paper exchange is called at most 20 times in a second, by all processes together.
+INSERT INTO backstop.venues (venue, min_interval_ms) VALUES ('binance', 50) ON CONFLICT DO NOTHING;

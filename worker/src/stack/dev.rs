@@ -3,12 +3,14 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
 use backstop_activities::{
     books::Books,
+    pacing::Lane,
     venue::{Binance, BinanceConfig},
 };
 use clap::Args;
@@ -175,7 +177,7 @@ impl DevConfig {
         Ok(Books::connect(database(&url)?, 2).await?)
     }
 
-    fn exchange(&self) -> Result<Binance> {
+    fn exchange(&self, lane: Arc<Lane>) -> Result<Binance> {
         let config = BinanceConfig {
             base_url: format!("http://127.0.0.1:{}", self.simulator_port).parse()?,
             api_key: KEY.into(),
@@ -183,7 +185,7 @@ impl DevConfig {
             receive_window: Duration::from_secs(2),
             answer_timeout: Duration::from_secs(5),
         };
-        Ok(Binance::new(config)?)
+        Ok(Binance::new(config, lane)?)
     }
 }
 
@@ -210,7 +212,10 @@ impl Stack {
         step("the simulator");
         self.simulator = Some(start_simulator(config).await?);
         step("a strategy");
-        place_demo_orders(&config.books().await?, &config.exchange()?).await.context("placing the demo's orders")?;
+        let books = config.books().await?;
+        let lane = Arc::new(Lane::new(books.clone(), "binance"));
+        let exchange = config.exchange(lane.clone())?;
+        place_demo_orders(&books, &lane, &exchange).await.context("placing the demo's orders")?;
         step("the worker");
         self.worker = Some(start_worker(config).await?);
         Ok(())

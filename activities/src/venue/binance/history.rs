@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use backstop_domain::Amount;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Binance, describe, refusal_text, retry_after};
+use super::{Binance, refusal_text};
 use crate::{
     clock::Clock,
     venue::{
@@ -240,10 +240,7 @@ impl Binance {
         parameters: &[(&str, &str)],
         clock: &Clock,
     ) -> Result<Vec<T>, LookupFailed> {
-        let answer = self.signed(Method::GET, path, parameters, clock.now_ms()).await;
-        let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
-        let (status, after) = (answer.status(), retry_after(&answer));
-        let body = answer.bytes().await.map_err(|error| LookupFailed { reason: describe(&error), after })?;
+        let (status, after, body) = self.look_up(path, parameters, clock.now_ms()).await?;
         if status != StatusCode::OK {
             return Err(LookupFailed { reason: refusal_text(status, &body), after });
         }

@@ -9,7 +9,9 @@ use super::super::LookupFailed;
 use super::{
     Binance, describe, retry_after,
     spot::{code, read_answer, same, unreadable},
+    turned_away,
 };
+use crate::books::Priority;
 
 const EXCHANGE_INFO: &str = "api/v3/exchangeInfo";
 /// "Invalid symbol."
@@ -51,8 +53,13 @@ impl Binance {
         url.set_path(EXCHANGE_INFO);
         url.query_pairs_mut().append_pair("symbol", &symbol);
         let lost = |error: &reqwest::Error| LookupFailed { reason: describe(error), after: None };
+        // Nothing is signed: the time of the slot is not needed.
+        self.pacer.turn(Priority::Market, 0).await?;
         let answer = self.http.get(url).send().await.map_err(|error| lost(&error))?;
         let (status, after) = (answer.status(), retry_after(&answer));
+        if turned_away(status) {
+            self.pacer.back_off(after, &format!("HTTP {status}")).await;
+        }
         let body = answer.bytes().await.map_err(|error| lost(&error))?.to_vec();
         if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_SYMBOL) {
             return Ok(None);

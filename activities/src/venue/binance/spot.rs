@@ -11,7 +11,8 @@ use super::super::spot::{
     NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, TradeRecord,
 };
 use super::super::{LookupFailed, SendOutcome};
-use super::{Binance, ErrorBody, describe, read_sent, refusal_text, retry_after};
+use super::{Answer, Binance, ErrorBody, describe, read_sent, refusal_text};
+use crate::books::Priority;
 
 const ORDER: &str = "api/v3/order";
 const OPEN_ORDERS: &str = "api/v3/openOrders";
@@ -97,8 +98,12 @@ impl Spot for Binance {
         .boxed()
     }
 
-    fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, signed_at_ms: i64) -> BoxFuture<'a, SendOutcome> {
+    fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, now_ms: i64) -> BoxFuture<'a, SendOutcome> {
         async move {
+            let signed_at_ms = match self.pacer.turn(Priority::Look, now_ms).await {
+                Ok(signed_at_ms) => signed_at_ms,
+                Err(LookupFailed { reason, after }) => return SendOutcome::NotSent { reason, after },
+            };
             let read = |body: &[u8]| {
                 let cancelled: Cancelled = json(body)?;
                 same("client id", &cancelled.orig_client_order_id, client_id)?;
@@ -198,8 +203,6 @@ impl Spot for Binance {
     }
 }
 
-pub(super) type Answer = (StatusCode, Option<std::time::Duration>, Vec<u8>);
-
 impl Binance {
     /// Sends what changes something, once.
     async fn send(
@@ -229,14 +232,6 @@ impl Binance {
         }
         let row: OrderRow = read_answer((status, after, body))?;
         read_order(row, symbol).map(Some).map_err(unreadable)
-    }
-
-    async fn look_up(&self, path: &str, parameters: &[(&str, &str)], now_ms: i64) -> Result<Answer, LookupFailed> {
-        let answer = self.signed(Method::GET, path, parameters, now_ms).await;
-        let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
-        let (status, after) = (answer.status(), retry_after(&answer));
-        let body = answer.bytes().await.map_err(|error| LookupFailed { reason: describe(&error), after })?;
-        Ok((status, after, body.to_vec()))
     }
 
     /// Trades of an order from a trade's id on. Without `fromId` the venue gives the newest only.

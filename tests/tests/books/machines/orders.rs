@@ -1,6 +1,6 @@
 //! Strategies and their orders.
 
-use backstop_activities::books::PlacedOrder;
+use backstop_activities::books::{Books, PlacedOrder};
 use backstop_domain::{
     RefusalKind,
     machine::{OrderEvent, OrderState, StrategyEvent, StrategyState},
@@ -67,6 +67,12 @@ fn documented(state: OrderState, event: OrderEvent) -> Answer {
     }
 }
 
+/// When the order was signed, if it was.
+async fn signed_at_ms(books: &Books, order_id: &str) -> Option<i64> {
+    let sql = "SELECT (extract(epoch FROM signed_at) * 1000)::bigint FROM orders WHERE order_id = $1";
+    sqlx::query_scalar(sql).bind(order_id).fetch_optional(books.pool()).await.unwrap().flatten()
+}
+
 async fn fire(desk: &mut Desk, order: &PlacedOrder<'_>, event: OrderEvent) -> Answer {
     let (books, id) = (desk.books.clone(), order.order_id);
     let call = async move {
@@ -75,10 +81,8 @@ async fn fire(desk: &mut Desk, order: &PlacedOrder<'_>, event: OrderEvent) -> An
             OrderEvent::Abandon => books.order_abandon(order, "cancelled").await.map(drop),
             OrderEvent::Attempt => books.order_attempt(id, HOLDER, SHORT, LONG).await.map(drop),
             OrderEvent::NotSend => {
-                let sql =
-                    "SELECT coalesce(extract(epoch FROM signed_at) * 1000, 0)::bigint FROM orders WHERE order_id = $1";
-                let signed_at_ms = sqlx::query_scalar(sql).bind(id).fetch_optional(books.pool()).await?.unwrap_or(0);
-                books.order_not_sent(id, HOLDER, signed_at_ms, "429").await.map(drop)
+                let signed_at_ms = signed_at_ms(&books, id).await.unwrap_or_default();
+                books.order_not_sent(id, HOLDER, signed_at_ms, "connection refused").await.map(drop)
             }
             OrderEvent::Place => books.order_place(id, "v-1").await.map(drop),
             OrderEvent::Void => books.order_void(id, 0, true, "refused").await.map(drop),

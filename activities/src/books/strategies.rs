@@ -1,0 +1,115 @@
+use backstop_domain::{Amount, BusinessId, Refusal, RefusalKind, market_making::OpenOrder, strategy::RunRequest};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use sqlx::FromRow;
+
+use super::{Books, BooksError};
+
+/// A strategy as its ticks need it.
+#[derive(Debug, FromRow)]
+pub struct StrategyRow {
+    /// Whose money it trades with.
+    pub owner: String,
+    /// Where it trades.
+    pub venue: String,
+    /// What it trades.
+    pub base: String,
+    /// What that is paid in.
+    pub quote: String,
+    /// How it makes its market.
+    pub parameters: Value,
+    /// Whether it runs.
+    pub running: bool,
+    /// What of its user's base is free, beside what orders tie up.
+    pub available_base: Decimal,
+    /// What of its user's quote is free.
+    pub available_quote: Decimal,
+    /// How many decimals the quote has.
+    pub quote_decimals: i16,
+    /// How many of its intents are not over.
+    pub in_flight: i64,
+    /// What keeps its orders from being sent, in words.
+    pub halted: Option<String>,
+}
+
+#[derive(FromRow)]
+struct OpenRow {
+    intent_id: String,
+    side: String,
+    price: String,
+    remaining: String,
+}
+
+impl Books {
+    /// Starts a strategy in the name of this start, or says what has become of that: `running` or `stopped`.
+    ///
+    /// # Errors
+    /// `Conflict` or `Held` when the start is another's; `NotAllowed` while another start runs the strategy, or somebody
+    /// takes its money out.
+    pub async fn strategy_run(&self, request: &RunRequest, holder: &str) -> Result<String, BooksError> {
+        let query = sqlx::query_scalar("SELECT strategy_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+        let query = query.bind(request.start_id.as_str()).bind(holder).bind(request.content()).bind(&request.input);
+        let query = query.bind(request.strategy_key.as_str()).bind(request.user_id.as_str());
+        let query = query.bind(request.venue.as_str()).bind(request.pair.base.as_str()).bind(request.pair.quote.as_str());
+        let query = query.bind(json!(request.parameters)).bind(request.requested_by.as_str());
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+
+    /// A strategy.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; or when the books can't be reached.
+    pub async fn strategy(&self, key: &str) -> Result<StrategyRow, BooksError> {
+        let query = sqlx::query_as(
+            "SELECT s.owner, s.venue, s.base, s.quote, s.parameters, s.status = 'running' AS running,
+                    coalesce(b.available, 0) AS available_base, coalesce(q.available, 0) AS available_quote,
+                    a.decimals AS quote_decimals,
+                    (SELECT count(*) FROM intents AS i
+                      WHERE i.strategy_key = s.strategy_key AND i.ended_at IS NULL) AS in_flight,
+                    (SELECT string_agg(format('%s is halted by %s: %s', h.scope, h.by, h.reason), '; ' ORDER BY h.scope)
+                       FROM halts AS h
+                      WHERE h.scope IN ('all', 'venue/' || s.venue, 'strategy/' || s.strategy_key)) AS halted
+               FROM strategies AS s
+               JOIN assets AS a ON a.asset = s.quote
+               LEFT JOIN accounts AS b ON b.owner = s.owner AND b.asset = s.base
+               LEFT JOIN accounts AS q ON q.owner = s.owner AND q.asset = s.quote
+              WHERE s.strategy_key = $1",
+        );
+        query.bind(key).fetch_optional(self.pool()).await?.ok_or_else(|| {
+            BooksError::Refused(Box::new(Refusal {
+                kind: RefusalKind::NotFound,
+                message: format!("there is no strategy {key}"),
+                detail: json!({"subject": key}),
+            }))
+        })
+    }
+
+    /// The orders of a strategy that intents have placed and that may still trade, oldest first.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn open_orders(&self, strategy_key: &str) -> Result<Vec<OpenOrder>, BooksError> {
+        let query = sqlx::query_as(
+            "SELECT i.intent_id, o.side, trim_scale(o.price)::text AS price,
+                    trim_scale(greatest(o.quantity - coalesce((SELECT sum(f.base) FROM fills AS f
+                                                                WHERE f.order_id = o.order_id), 0), 0))::text AS remaining
+               FROM orders AS o
+               JOIN intents AS i ON i.order_id = o.order_id AND i.kind = 'place_limit_order'
+              WHERE o.strategy_key = $1 AND o.state = 'placed'
+              ORDER BY o.changed_at, o.order_id",
+        );
+        let rows: Vec<OpenRow> = query.bind(strategy_key).fetch_all(self.pool()).await?;
+        rows.into_iter().map(read_open).collect()
+    }
+}
+
+fn read_open(row: OpenRow) -> Result<OpenOrder, BooksError> {
+    let unreadable = |what: &str| BooksError::Unreadable(format!("{what} of the order of intent {}", row.intent_id));
+    let amount = |text: &str, what: &str| Amount::try_from(text.to_owned()).map_err(|_| unreadable(what));
+    Ok(OpenOrder {
+        id: BusinessId::try_from(row.intent_id.clone()).map_err(|_| unreadable("id"))?,
+        side: backstop_domain::Side::from_name(&row.side).ok_or_else(|| unreadable("side"))?,
+        price: amount(&row.price, "price")?,
+        remaining: amount(&row.remaining, "remaining quantity")?,
+    })
+}
