@@ -15,5 +15,6 @@ pub mod pacing;
 pub mod pauses;
 pub mod payouts;
 pub mod recovery;
+pub mod strategies;
 pub mod trading;
 pub mod venue;

@@ -160,7 +160,7 @@ impl OrderActivities {
         Self { books, venue, lane, patience, trading, rules: Mutex::default() }
     }
 
-    async fn rules_of(&self, pair: &Pair) -> Result<Filters, Failure> {
+    pub(crate) async fn rules_of(&self, pair: &Pair) -> Result<Filters, Failure> {
         let known = self.rules.lock().unwrap_or_else(PoisonError::into_inner).get(pair).cloned();
         if let Some((_, filters)) = known.filter(|(read, _)| read.elapsed() < RULES_LAST) {
             return Ok(filters);

@@ -235,6 +235,11 @@ impl Exchange {
         orders[0].clone()
     }
 
+    /// Every order it really has.
+    pub async fn all_orders(&self) -> Vec<Value> {
+        self.list("/orders").await
+    }
+
     /// Every order it really has under a client id.
     pub async fn orders(&self, client_id: &str) -> Vec<Value> {
         self.list(&format!("/orders?client_id={client_id}")).await

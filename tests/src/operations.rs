@@ -4,9 +4,9 @@ use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput, Refund};
 use serde_json::{Value, json};
 use temporalio_client::{
-    UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions,
-    WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions,
-    errors::WorkflowGetResultError,
+    UntypedQuery, UntypedSignal, UntypedUpdate, UntypedWorkflow, WorkflowExecuteUpdateOptions,
+    WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions,
+    WorkflowStartOptions, errors::WorkflowGetResultError,
 };
 use temporalio_common::{
     data_converters::{PayloadConverter, RawValue},
@@ -163,6 +163,13 @@ impl World {
         // Every workflow's status query has the same name and shape.
         let handle = self.client.get_workflow_handle::<Refund>(id);
         handle.query(Refund::status, (), WorkflowQueryOptions::default()).await.unwrap()
+    }
+
+    /// Asks a workflow something by name.
+    pub async fn query_of<T: serde::de::DeserializeOwned>(&self, id: &str, name: &str) -> T {
+        let handle = self.client.get_workflow_handle::<UntypedWorkflow>(id);
+        let answer = handle.query(UntypedQuery::new(name), raw(Value::Null), WorkflowQueryOptions::default()).await;
+        serde_json::from_value(value(&answer.unwrap())).unwrap()
     }
 
     /// The kinds of the events of a workflow's latest run, in order.

@@ -15,11 +15,13 @@ use backstop_activities::{
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
     recovery::RecoveryActivities,
+    strategies::{StrategyActivities, TickActivities},
     trading::TradingActivities,
     venue::Binance,
 };
 use backstop_workflows::{
-    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, Watch, Withdraw, gates_queue, search, venue_queue,
+    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, RunStrategy, Watch, Withdraw, gates_queue, search,
+    venue_queue,
 };
 use reqwest::Url;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};
@@ -76,11 +78,13 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_workflow::<PauseAndWithdraw>()?
         .register_workflow::<FundOrder>()?
         .register_workflow::<ExecuteIntent>()?
+        .register_workflow::<RunStrategy>()?
         .register_workflow::<Watch>()?
         .register_activities(LedgerActivities { books: books.clone() })
         .register_activities(PauseActivities { books: books.clone() })
         .register_activities(FundingActivities { books: books.clone() })
         .register_activities(IntentActivities { books: books.clone() })
+        .register_activities(StrategyActivities { books: books.clone() })
         .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
@@ -102,7 +106,8 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
             .register_activities(VenueActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
             .register_activities(ObservationActivities { books: books.clone(), venue: venue.clone() })
-            .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane, patience))
+            .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
+            .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
             .register_activities(TradingActivities { books, venue, patience })
             .activity_inbound_interceptor(Failpoints)
             .graceful_shutdown_period(SHUTDOWN_GRACE)

@@ -1,10 +1,11 @@
-//! Payouts that another workflow starts and waits for. They outlive it, and the books answer whoever starts one again.
+//! Workflows that another one starts, and payouts that it waits for. They outlive it, and the books answer whoever starts
+//! one again.
 
 use std::time::Duration;
 
 use backstop_activities::payouts::LedgerActivities;
 use backstop_domain::{PayoutId, RefusalKind, payout::PayoutReceipt};
-use temporalio_common::WorkflowDefinition;
+use temporalio_common::{WorkflowDefinition, data_converters::TemporalDeserializable};
 use temporalio_sdk::{
     ChildWorkflowOptions, ChildWorkflowStartError, ParentClosePolicy, StartChildWorkflowExecutionFailedCause,
     StartedChildWorkflow, TimerOptions, WorkflowCancellationToken, WorkflowContext,
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 const WATCH_FIRST: Duration = Duration::from_secs(4);
 const WATCH_MAX: Duration = Duration::from_secs(600);
 
-/// The workflow of a payout that another one needs, by the payout's own id.
+/// The workflow of an operation that another one needs, by the operation's own id.
 pub(crate) struct Child<'a, I> {
     pub(crate) id: &'a str,
     pub(crate) summary: &'a str,
@@ -48,7 +49,8 @@ impl<I: Fn() -> RawInput> Child<'_, I> {
         workflow: C,
     ) -> Result<Option<StartedChildWorkflow<C>>, StepFailure>
     where
-        C: WorkflowDefinition<Input = RawInput, Output = PayoutReceipt> + 'static,
+        C: WorkflowDefinition<Input = RawInput> + 'static,
+        C::Output: TemporalDeserializable + 'static,
     {
         let options = ChildWorkflowOptions::builder()
             .workflow_id(self.id.to_owned())

@@ -14,6 +14,7 @@ mod progress;
 mod refund;
 mod saga;
 pub mod search;
+mod strategy;
 mod watch;
 mod withdraw;
 
@@ -25,6 +26,7 @@ pub use pause::PauseAndWithdraw;
 pub use progress::{Progress, StepState, StepStatus, Tracked};
 pub use refund::Refund;
 pub use saga::{Past, Pivot, Saga, Unwound};
+pub use strategy::RunStrategy;
 pub use watch::Watch;
 pub use withdraw::Withdraw;
 

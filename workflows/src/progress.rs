@@ -10,6 +10,8 @@ pub enum StepState {
     Running,
     /// Done.
     Done,
+    /// Not done, because something that it needs is not healthy; see the note.
+    Skipped,
     /// Failed, refused or cancelled; see the note.
     Failed,
     /// Its undo is running.

@@ -8,6 +8,7 @@ mod pacing;
 mod pauses;
 mod payouts;
 mod recovery;
+mod strategies;
 mod withdrawals;
 
 use std::{sync::Arc, time::Duration};
@@ -23,6 +24,7 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+pub use strategies::StrategyRow;
 use uuid::Uuid;
 
 /// The migrations that make the books.

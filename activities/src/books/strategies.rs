@@ -1,5 +1,4 @@
 use backstop_domain::{Amount, BusinessId, Refusal, RefusalKind, market_making::OpenOrder, strategy::RunRequest};
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
@@ -20,10 +19,10 @@ pub struct StrategyRow {
     pub parameters: Value,
     /// Whether it runs.
     pub running: bool,
-    /// What of its user's base is free, beside what orders tie up.
-    pub available_base: Decimal,
-    /// What of its user's quote is free.
-    pub available_quote: Decimal,
+    /// What of its user's base is free, beside what orders tie up; a decimal string.
+    pub available_base: String,
+    /// What of its user's quote is free; a decimal string.
+    pub available_quote: String,
     /// How many decimals the quote has.
     pub quote_decimals: i16,
     /// How many of its intents are not over.
@@ -50,7 +49,8 @@ impl Books {
         let query = sqlx::query_scalar("SELECT strategy_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
         let query = query.bind(request.start_id.as_str()).bind(holder).bind(request.content()).bind(&request.input);
         let query = query.bind(request.strategy_key.as_str()).bind(request.user_id.as_str());
-        let query = query.bind(request.venue.as_str()).bind(request.pair.base.as_str()).bind(request.pair.quote.as_str());
+        let query =
+            query.bind(request.venue.as_str()).bind(request.pair.base.as_str()).bind(request.pair.quote.as_str());
         let query = query.bind(json!(request.parameters)).bind(request.requested_by.as_str());
         Ok(query.fetch_one(self.pool()).await?)
     }
@@ -62,7 +62,8 @@ impl Books {
     pub async fn strategy(&self, key: &str) -> Result<StrategyRow, BooksError> {
         let query = sqlx::query_as(
             "SELECT s.owner, s.venue, s.base, s.quote, s.parameters, s.status = 'running' AS running,
-                    coalesce(b.available, 0) AS available_base, coalesce(q.available, 0) AS available_quote,
+                    trim_scale(coalesce(b.available, 0))::text AS available_base,
+                    trim_scale(coalesce(q.available, 0))::text AS available_quote,
                     a.decimals AS quote_decimals,
                     (SELECT count(*) FROM intents AS i
                       WHERE i.strategy_key = s.strategy_key AND i.ended_at IS NULL) AS in_flight,

@@ -1,6 +1,6 @@
 //! What trading asks of an exchange: orders, and the trades they made.
 
-use backstop_domain::{Filters, Pair};
+use backstop_domain::{Amount, Filters, Pair};
 use futures::future::BoxFuture;
 
 use super::{LookupFailed, SendOutcome};
@@ -123,6 +123,15 @@ pub struct TradeRecord {
     pub traded_at_ms: i64,
 }
 
+/// The top of a symbol's book, quote per base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top {
+    /// The highest price that somebody buys at.
+    pub bid: Option<Amount>,
+    /// The lowest price that somebody sells at.
+    pub ask: Option<Amount>,
+}
+
 /// What orders need of a venue. Times are ms since 1970 and come from the caller, or from the slot that a paced connector
 /// waits for, so that every process signs by one clock. Who places an order has taken its slot already.
 pub trait Spot: Send + Sync {
@@ -165,6 +174,9 @@ pub trait Spot: Send + Sync {
 
     /// The venue's rules for the limit orders of a pair; `None` when it has no such market.
     fn filters<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Option<Filters>, LookupFailed>>;
+
+    /// Where the market of a symbol stands now.
+    fn top<'a>(&'a self, symbol: &'a str) -> BoxFuture<'a, Result<Top, LookupFailed>>;
 
     /// All open orders of a symbol, whoever placed them. Complete, or an error.
     fn open_orders<'a>(&'a self, symbol: &'a str, now_ms: i64)

@@ -1,19 +1,20 @@
-//! The rules of a market (`exchangeInfo`,
-//! <https://developers.binance.com/docs/binance-spot-api-docs/filters>). Public: nothing is signed.
+//! The rules of a market (`exchangeInfo`, <https://developers.binance.com/docs/binance-spot-api-docs/filters>), and where it
+//! stands (`ticker/bookTicker`). Public: nothing is signed.
 
 use backstop_domain::{Filters, Pair};
 use reqwest::StatusCode;
 use serde::Deserialize;
 
-use super::super::LookupFailed;
+use super::super::{LookupFailed, spot::Top};
 use super::{
-    Binance, describe, retry_after,
+    Answer, Binance, describe, retry_after,
     spot::{code, read_answer, same, unreadable},
     turned_away,
 };
 use crate::books::Priority;
 
 const EXCHANGE_INFO: &str = "api/v3/exchangeInfo";
+const BOOK_TICKER: &str = "api/v3/ticker/bookTicker";
 /// "Invalid symbol."
 const NO_SUCH_SYMBOL: i64 = -1121;
 
@@ -46,14 +47,40 @@ enum Rule {
     Other,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookTicker {
+    symbol: String,
+    bid_price: String,
+    ask_price: String,
+}
+
 impl Binance {
     pub(super) async fn filters_of(&self, pair: &Pair) -> Result<Option<Filters>, LookupFailed> {
         let symbol = pair.symbol();
+        let (status, after, body) = self.market(EXCHANGE_INFO, &symbol).await?;
+        if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_SYMBOL) {
+            return Ok(None);
+        }
+        let info: ExchangeInfo = read_answer((status, after, body))?;
+        let found = info.symbols.into_iter().find(|row| row.symbol == symbol);
+        found.map(|row| read_rules(row, pair).map_err(unreadable)).transpose()
+    }
+
+    pub(super) async fn top_of(&self, symbol: &str) -> Result<Top, LookupFailed> {
+        let best: BookTicker = read_answer(self.market(BOOK_TICKER, symbol).await?)?;
+        same("symbol", &best.symbol, symbol).map_err(unreadable)?;
+        // A side that nobody stands on is shown with a price of zero.
+        let price = |text: &str| Filters::bound(text).map_err(unreadable);
+        Ok(Top { bid: price(&best.bid_price)?, ask: price(&best.ask_price)? })
+    }
+
+    /// What everybody may know of a symbol. Nothing is signed: the time of the slot is not needed.
+    async fn market(&self, path: &str, symbol: &str) -> Result<Answer, LookupFailed> {
         let mut url = self.config.base_url.clone();
-        url.set_path(EXCHANGE_INFO);
-        url.query_pairs_mut().append_pair("symbol", &symbol);
+        url.set_path(path);
+        url.query_pairs_mut().append_pair("symbol", symbol);
         let lost = |error: &reqwest::Error| LookupFailed { reason: describe(error), after: None };
-        // Nothing is signed: the time of the slot is not needed.
         self.pacer.turn(Priority::Market, 0).await?;
         let answer = self.http.get(url).send().await.map_err(|error| lost(&error))?;
         let (status, after) = (answer.status(), retry_after(&answer));
@@ -61,12 +88,7 @@ impl Binance {
             self.pacer.back_off(after, &format!("HTTP {status}")).await;
         }
         let body = answer.bytes().await.map_err(|error| lost(&error))?.to_vec();
-        if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_SYMBOL) {
-            return Ok(None);
-        }
-        let info: ExchangeInfo = read_answer((status, after, body))?;
-        let found = info.symbols.into_iter().find(|row| row.symbol == symbol);
-        found.map(|row| read_rules(row, pair).map_err(unreadable)).transpose()
+        Ok((status, after, body))
     }
 }
 

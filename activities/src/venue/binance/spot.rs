@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::super::spot::{
-    NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, TradeRecord,
+    NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord,
 };
 use super::super::{LookupFailed, SendOutcome};
 use super::{Answer, Binance, ErrorBody, describe, read_sent, refusal_text};
@@ -159,6 +159,10 @@ impl Spot for Binance {
 
     fn filters<'a>(&'a self, pair: &'a Pair) -> BoxFuture<'a, Result<Option<Filters>, LookupFailed>> {
         self.filters_of(pair).boxed()
+    }
+
+    fn top<'a>(&'a self, symbol: &'a str) -> BoxFuture<'a, Result<Top, LookupFailed>> {
+        self.top_of(symbol).boxed()
     }
 
     fn open_orders<'a>(

@@ -1,0 +1,224 @@
+//! What the ticks of a strategy do.
+
+use std::{str::FromStr, sync::Arc};
+
+use backstop_domain::{
+    Filters, IntentAction, IntentRequest, LimitOrder, Pair, TimeInForce,
+    market_making::{Parameters, View, Wish, quote},
+    strategy::{Look, RunRequest, Word},
+};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{
+    beat::beating,
+    books::{Books, StrategyRow},
+    clock::Clock,
+    failure::Failure,
+    orders::OrderActivities,
+    pacing::Lane,
+    payouts::VenuePatience,
+    trading::{Seen, TradingActivities, unreadable},
+    venue::Spot,
+};
+
+/// The input of `strategy_run`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartStrategy {
+    /// The start.
+    pub request: RunRequest,
+    /// The workflow that carries it.
+    pub holder: String,
+}
+
+/// The input of `strategy_sync`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tick {
+    /// Which strategy.
+    pub strategy_key: String,
+}
+
+/// The input of `strategy_quote`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Quote {
+    /// Which strategy.
+    pub tick: Tick,
+    /// The tick's place on the grid: the intents of a tick bear it.
+    pub place: u64,
+    /// Whether this tick has synced the strategy's orders.
+    pub synced: bool,
+    /// Who has paused it, if somebody has: its quotes are withdrawn then.
+    pub paused: Option<Word>,
+}
+
+/// The ledger activities of strategies.
+pub struct StrategyActivities {
+    /// The books.
+    pub books: Books,
+}
+
+#[activities]
+impl StrategyActivities {
+    /// Starts a strategy, or says what has become of this start.
+    #[activity(name = "strategy_run")]
+    pub async fn start(self: Arc<Self>, _ctx: ActivityContext, input: StartStrategy) -> Result<String, ActivityError> {
+        Ok(self.books.strategy_run(&input.request, &input.holder).await.map_err(Failure::from)?)
+    }
+}
+
+/// The components of a tick, on the venue's own task queue.
+pub struct TickActivities {
+    books: Books,
+    trading: TradingActivities,
+    /// For the venue's rules.
+    orders: OrderActivities,
+}
+
+#[activities]
+impl TickActivities {
+    /// Books the fills of a strategy's open orders, and ends those that are over.
+    #[activity(name = "strategy_sync")]
+    pub async fn sync(self: Arc<Self>, ctx: ActivityContext, input: Tick) -> Result<Look, ActivityError> {
+        beating(&ctx, self.trading.patience.poll_max, self.sync_orders(&input.strategy_key)).await
+    }
+
+    /// Says which intents follow from the market, the strategy's open orders and its user's balances.
+    #[activity(name = "strategy_quote")]
+    pub async fn quote(self: Arc<Self>, ctx: ActivityContext, input: Quote) -> Result<Look, ActivityError> {
+        beating(&ctx, self.trading.patience.poll_max, self.wishes(&input)).await
+    }
+}
+
+impl TickActivities {
+    /// Ticks strategies at `venue`.
+    pub fn new(books: Books, venue: Arc<dyn Spot>, lane: Arc<Lane>, patience: VenuePatience) -> Self {
+        let trading = TradingActivities { books: books.clone(), venue: Arc::clone(&venue), patience };
+        Self { orders: OrderActivities::new(books.clone(), venue, lane, patience), trading, books }
+    }
+
+    async fn sync_orders(&self, strategy_key: &str) -> Result<Look, Failure> {
+        let running = self.books.strategy(strategy_key).await?.running;
+        if !running {
+            return Ok(skipped(false, "the strategy is stopped"));
+        }
+        let orders = self.books.live_orders(strategy_key).await?;
+        let clock = orders.first().map(|order| Clock::from(order.now_ms));
+        let (mut open, mut ended, mut failed) = (0, 0, None);
+        // What is not placed yet is still in the hands of its intent.
+        for order in orders.iter().filter(|order| order.state == "placed") {
+            let Some(clock) = clock else { break };
+            match self.trading.sync_order(order, clock).await {
+                Ok(Seen::Over) => ended += 1,
+                Ok(_) => open += 1,
+                // One order that can't be read must not keep the fills of the others from being booked.
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        match failed {
+            Some(failure) => Err(failure.about(&format!("{open} orders open, {ended} ended, and one can't be read"))),
+            None => Ok(Look { running, said: format!("{open} orders open, {ended} ended"), ..Look::default() }),
+        }
+    }
+
+    async fn wishes(&self, input: &Quote) -> Result<Look, Failure> {
+        let key = &input.tick.strategy_key;
+        let strategy = self.books.strategy(key).await?;
+        if let Some(why) = unhealthy(&strategy, input) {
+            return Ok(skipped(strategy.running, &why));
+        }
+        let open = self.books.open_orders(key).await?;
+        let wishes = if input.paused.is_some() {
+            open.into_iter().map(|order| Wish::Cancel { id: order.id }).collect()
+        } else {
+            let parameters =
+                Parameters::read(strategy.parameters.clone()).map_err(|invalid| Failure::Refused(invalid.into()))?;
+            let pair = pair_of(&strategy)?;
+            let top = self.trading.venue.top(&pair.symbol()).await.map_err(unreadable)?;
+            let view = View {
+                best_bid: top.bid,
+                best_ask: top.ask,
+                open,
+                available_base: free(&strategy.available_base)?,
+                available_quote: free(&strategy.available_quote)?,
+            };
+            let filters = Filters {
+                quote_decimals: strategy.quote_decimals.unsigned_abs().into(),
+                ..self.orders.rules_of(&pair).await?
+            };
+            quote(&parameters, &filters, &view)
+        };
+        let intents = intents_of(key, &strategy, input.place, wishes)?;
+        let said = match intents.len() {
+            0 => "nothing to do".to_owned(),
+            many => format!("{many} intents of tick {}", input.place),
+        };
+        Ok(Look { running: true, skipped: None, said, intents })
+    }
+}
+
+/// What has to be in order before anything is quoted.
+fn unhealthy(strategy: &StrategyRow, input: &Quote) -> Option<String> {
+    if !strategy.running {
+        return Some("the strategy is stopped".into());
+    }
+    if strategy.in_flight > 0 {
+        return Some(format!("{} intents are not over yet", strategy.in_flight));
+    }
+    if input.paused.is_some() {
+        // Cancels pass a halt, and need no fresh look at the orders.
+        return None;
+    }
+    if let Some(halted) = &strategy.halted {
+        return Some(halted.clone());
+    }
+    (!input.synced).then(|| "its orders are not synced".into())
+}
+
+fn skipped(running: bool, why: &str) -> Look {
+    Look { running, skipped: Some(why.to_owned()), ..Look::default() }
+}
+
+fn pair_of(strategy: &StrategyRow) -> Result<Pair, Failure> {
+    let broken = |what: String| Failure::Again { kind: "Unreadable", message: what, after: None };
+    Pair::try_from(format!("{}/{}", strategy.base, strategy.quote)).map_err(broken)
+}
+
+/// A balance, as well as it can be reckoned with; what is not there the books refuse.
+fn free(balance: &str) -> Result<Decimal, Failure> {
+    let unreadable = |why| Failure::Again { kind: "Unreadable", message: format!("a balance: {why}"), after: None };
+    Decimal::from_str(balance).map_err(unreadable)
+}
+
+/// The wishes as intents whose ids name the tick: the same tick again gives the same ids.
+fn intents_of(key: &str, strategy: &StrategyRow, place: u64, wishes: Vec<Wish>) -> Result<Vec<Value>, Failure> {
+    let broken = |what: String| Failure::Again { kind: "Unreadable", message: what, after: None };
+    let id = |text: &str| text.to_owned().try_into().map_err(broken);
+    wishes
+        .into_iter()
+        .enumerate()
+        .map(|(number, wish)| {
+            let action = match wish {
+                Wish::Cancel { id } => IntentAction::CancelOrder { order_intent_id: id },
+                Wish::Place { side, price, quantity } => IntentAction::PlaceLimitOrder(LimitOrder {
+                    side,
+                    price,
+                    quantity,
+                    post_only: true,
+                    time_in_force: TimeInForce::GoodTillCancelled,
+                }),
+            };
+            let intent = IntentRequest {
+                intent_id: id(&format!("{key}/{place}/{number}"))?,
+                strategy_key: id(key)?,
+                user_id: id(&strategy.owner)?,
+                venue: id(&strategy.venue)?,
+                pair: pair_of(strategy)?,
+                action,
+            };
+            Ok(intent.to_json())
+        })
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! Goal: a running strategy keeps its quotes where the market is, books what they trade, and leaves nothing behind.
+
+use backstop_tests::{Verdict, World, operations::End};
+use serde_json::json;
+
+use crate::{Maker, assert_over, is_open, word};
+
+#[tokio::test]
+async fn quotes_follow_the_market_and_are_gone_after_the_stop() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let before = maker.quotes(&world).await;
+    assert_eq!(before.iter().filter(|quote| quote.starts_with("BUY")).count(), 2, "{before:?}");
+    world.exchange.set(json!({"prices": {"BTCUSDT": "61000"}})).await;
+    let moved = async || {
+        let now = maker.quotes(&world).await;
+        now.len() == 4 && now.iter().all(|quote| !before.contains(quote))
+    };
+    assert!(backstop::stack::wait_until(backstop_tests::world::DEADLINE, moved).await, "the quotes did not follow");
+    assert!(matches!(maker.stop(&world).await, End::Result(_)));
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn what_a_quote_trades_is_booked_by_a_tick() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let orders = world.exchange.all_orders().await;
+    let sell = orders.iter().find(|order| order["side"] == "SELL" && is_open(order)).unwrap();
+    world.exchange.fill(sell["client_id"].as_str().unwrap(), json!({"qty": "0.004"})).await;
+    let sold = "SELECT trim_scale(sum(f.base))::text FROM fills AS f JOIN orders AS o USING (order_id) WHERE o.strategy_key = $1";
+    world.books_say(sold, &maker.key, "0.004").await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+    assert_eq!(world.holds(&maker.user, "BTC").await, "0.996 + 0");
+}
+
+#[tokio::test]
+async fn a_paused_strategy_withdraws_its_quotes_and_a_resumed_one_makes_them_again() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    world.update(&maker.id(), "pause", word()).await.unwrap();
+    maker.has_quotes(&world, 0).await;
+    world.update(&maker.id(), "resume", word()).await.unwrap();
+    maker.has_quotes(&world, 4).await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn a_pause_and_withdraw_ends_a_running_strategy() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let strategy = backstop_tests::trading::Strategy { key: maker.key.clone(), user: maker.user.clone() };
+    let pause = world.pause(&strategy, "0.3");
+    let id = format!("pause/{}", pause["operation_id"].as_str().unwrap());
+    assert_eq!(world.run_any("PauseAndWithdraw", &id, &pause).await.kind(), "completed");
+    assert!(matches!(world.end_of(&maker.id()).await, End::Result(_)));
+    let withdrawal = format!("withdrawal/{}", pause["operation_id"].as_str().unwrap());
+    let made = world.exchange.withdrawals(&withdrawal).await;
+    assert_eq!(made.len(), 1, "{made:?} {:?}", Verdict::Paid);
+    maker.has_quotes(&world, 0).await;
+}
+
+#[tokio::test]
+async fn nothing_is_quoted_while_it_is_halted() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    let halt = sqlx::query("SELECT halt('venue', 'binance', false, 'olga', 'a test')");
+    halt.execute(&mut world.database.owner().await).await.unwrap();
+    maker.start(&world).await;
+    maker.shows(&world, "quote", "venue/binance is halted by olga: a test").await;
+    assert_eq!(world.exchange.all_orders().await, Vec::<serde_json::Value>::new());
+    let lift = sqlx::query("SELECT halt_lift('venue', 'binance', 'olga', 'over')");
+    lift.execute(&mut world.database.owner().await).await.unwrap();
+    maker.has_quotes(&world, 4).await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}

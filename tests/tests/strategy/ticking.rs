@@ -1,0 +1,105 @@
+//! Goal: ticks keep to their grid, one at a time, whatever becomes of the one before, of its parts, or of its worker.
+
+use backstop_tests::{World, operations::End};
+use serde_json::json;
+
+use crate::{Maker, assert_over, is_open};
+
+const MARKET: &str = "/api/v3/ticker/bookTicker";
+
+#[tokio::test]
+async fn missed_ticks_are_counted_and_not_made_up_for() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 250).await;
+    world.arm("strategy_sync.before", "hang");
+    maker.start(&world).await;
+    world.held_at("strategy_sync.before").await;
+    let held = maker.ticks(&world).await;
+    assert_eq!(held.run, 1, "{held:?}");
+    // A component's time is longer than many ticks.
+    world.disarm("strategy_sync.before");
+    maker.ticks_are(&world, "none was missed", |ticks| ticks.missed > 0 && ticks.run > 1).await;
+    let ticks = maker.ticks(&world).await;
+    assert!(ticks.last.unwrap() - held.last.unwrap() + 1 >= ticks.run, "{held:?} {ticks:?}");
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn a_component_that_fails_is_skipped_and_the_others_run() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let fault =
+        world.exchange.fault_for_all(MARKET, json!({"fault": "status", "status": 500, "times": 1_000_000})).await;
+    maker.shows(&world, "quote", "could not be read").await;
+    let orders = world.exchange.all_orders().await;
+    let sell = orders.iter().find(|order| order["side"] == "SELL" && is_open(order)).unwrap();
+    world.exchange.fill(sell["client_id"].as_str().unwrap(), json!({"qty": "0.004"})).await;
+    let sold = "SELECT trim_scale(sum(f.base))::text FROM fills AS f JOIN orders AS o USING (order_id) WHERE o.strategy_key = $1";
+    world.books_say(sold, &maker.key, "0.004").await;
+    world.exchange.end_fault(&fault).await;
+    maker.shows(&world, "quote", "nothing to do").await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_in_a_tick_loses_and_doubles_no_order() {
+    for failpoint in ["strategy_run.after", "strategy_sync.before", "strategy_quote.after", "venue_place.after"] {
+        let mut world = World::new().await;
+        let maker = Maker::of(&world, 500).await;
+        world.arm(failpoint, "kill");
+        maker.start(&world).await;
+        world.worker_dies().await;
+        world.start_worker().await;
+        maker.has_quotes(&world, 4).await;
+        maker.stop(&world).await;
+        assert_over(&world, &maker).await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_was_ended_by_force_is_started_again_and_one_that_was_stopped_is_not() {
+    let world = World::watched().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let terminated = world.temporal(&["workflow", "terminate", "-w", &maker.id(), "--reason", "a test"]).await;
+    assert!(terminated.status.success(), "{terminated:?}");
+    world.runs(&maker.id()).await;
+    maker.ticks_are(&world, "it does not tick again", |ticks| ticks.run > 1).await;
+    assert!(matches!(maker.stop(&world).await, End::Result(_)));
+    assert_over(&world, &maker).await;
+    // The same start again, by hand.
+    let again = world.run_any("RunStrategy", &maker.id(), &maker.input).await;
+    assert!(matches!(again, End::Result(_)), "{again:?}");
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_stops_its_strategy_and_ends_its_orders() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    assert!(world.temporal(&["workflow", "cancel", "-w", &maker.id()]).await.status.success());
+    assert_eq!(world.end_of(&maker.id()).await, End::Cancelled);
+    world.books_say("SELECT status FROM strategies WHERE strategy_key = $1", &maker.key, "stopped").await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn a_long_run_goes_on_with_its_ticks_in_a_new_history() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 250).await;
+    maker.start(&world).await;
+    maker.ticks_are(&world, "it does not go on", |ticks| ticks.run > 52).await;
+    let described =
+        world.temporal(&["workflow", "list", "-q", &format!("WorkflowId = '{}'", maker.id()), "-o", "json"]).await;
+    let listed = String::from_utf8_lossy(&described.stdout).into_owned();
+    assert!(listed.contains("CONTINUED_AS_NEW"), "{listed}");
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
