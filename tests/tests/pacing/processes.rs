@@ -25,7 +25,7 @@ fn now_us() -> i64 {
 
 #[tokio::test]
 async fn two_processes_call_the_exchange_one_after_the_other() {
-    const INTERVAL_MS: i32 = 40;
+    const INTERVAL_MS: i32 = 200;
     let mut world = World::without_worker().await;
     world.pace(INTERVAL_MS).await;
     world.start_worker().await;
