@@ -69,6 +69,18 @@ fn each_layer_has_a_buy_and_a_sell_around_the_mid() {
 }
 
 #[test]
+fn where_the_venue_has_no_tick_prices_end_at_the_last_place_that_can_be_carried() {
+    let free = Filters { tick: None, min_quantity: None, min_notional: None, ..filters() };
+    let [one, three] = [1, 3].map(crate::Amount::from_atoms);
+    let view = View { best_bid: one, best_ask: three, ..view() };
+    let prices = quote(&parameters(&json!({"layers": 1})), &free, &view).into_iter().map(|wish| match wish {
+        Wish::Place { price, .. } => Some(price),
+        Wish::Cancel { .. } => None,
+    });
+    assert_eq!(prices.collect::<Vec<_>>(), [one, three]);
+}
+
+#[test]
 fn without_a_book_nothing_is_wished() {
     let stale = vec![open("old", Side::Buy, "500", "1")];
     let known = View { open: stale, ..view() };
@@ -118,7 +130,7 @@ fn less_money_makes_smaller_orders_and_too_little_makes_none() {
         ("0.5", "100", &["buy 0.1 at 995", "sell 0.5 at 1005"][..]),
         ("0.0199", "19.8", &[]),
         ("0.02", "19.9", &["buy 0.02 at 995", "sell 0.02 at 1005"]),
-        ("0", "-5", &[]),
+        ("0", "-20000", &[]),
     ] {
         let view = View { available_base: base.parse().unwrap(), available_quote: quote.parse().unwrap(), ..view() };
         assert_eq!(wishes(&one, &view), expected, "{base}, {quote}");

@@ -5,7 +5,7 @@ use proptest::{
     collection::vec,
     option,
     prelude::{Just, Strategy, any},
-    prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest,
+    prop_assert, prop_assert_eq, prop_oneof, proptest,
     sample::select,
 };
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -177,7 +177,9 @@ proptest! {
 
     #[test]
     fn no_order_meets_another_of_our_own(case in case()) {
-        prop_assume!(case.view.best_bid < case.view.best_ask);
+        if case.view.best_bid >= case.view.best_ask {
+ return Ok(());
+}
         let wishes = case.wishes();
         // What is being cancelled is still there when the new ones come.
         for (side, price, _) in placed(&wishes) {
@@ -203,7 +205,9 @@ proptest! {
     #[test]
     fn nothing_is_bought_beyond_the_most_that_is_to_be_held(case in case()) {
         let Some(max) = case.parameters.max_base.map(dec) else { return Ok(()) };
-        prop_assume!(case.view.best_bid < case.view.best_ask);
+        if case.view.best_bid >= case.view.best_ask {
+ return Ok(());
+}
         let wishes = case.wishes();
         let bought: Decimal = placed(&wishes).filter(|order| order.0 == Side::Buy).map(|order| dec(order.2)).sum();
         prop_assert!(bought.is_zero() || case.exposure() + bought <= max);
@@ -213,7 +217,9 @@ proptest! {
 
     #[test]
     fn a_side_has_no_more_orders_than_layers(case in case()) {
-        prop_assume!(case.view.best_bid < case.view.best_ask);
+        if case.view.best_bid >= case.view.best_ask {
+ return Ok(());
+}
         let layers = usize::try_from(case.parameters.layers).unwrap();
         let wishes = case.wishes();
         let after = case.fulfilled(&wishes);
@@ -236,12 +242,16 @@ proptest! {
     #[test]
     fn with_money_enough_each_level_has_one_order_at_its_price_and_what_is_near_one_stays(case in case()) {
         let (bid, ask) = case.view.best_bid.zip(case.view.best_ask).unwrap();
-        prop_assume!(bid < ask);
+        if bid >= ask {
+ return Ok(());
+}
         let rich = View { open: vec![], available_base: 1_000.into(), available_quote: 10_000_000.into(), ..case.view.clone() };
         let free = Filters { min_price: None, max_price: None, min_quantity: None, max_quantity: None, min_notional: None,
             ..case.filters.clone() };
         let parameters = Parameters { max_base: None, ..case.parameters.clone() };
-        prop_assume!(free.round_quantity_down(parameters.order_size).is_some());
+        if free.round_quantity_down(parameters.order_size).is_none() {
+ return Ok(());
+}
         let wishes = quote(&parameters, &free, &rich);
         let mid = (dec(bid) + dec(ask)) / Decimal::TWO;
         let unit = case.filters.tick.map_or(Decimal::new(1, 18), dec);
