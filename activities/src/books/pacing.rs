@@ -83,6 +83,11 @@ pub enum HaltScope {
 }
 
 impl HaltScope {
+    /// Its kind, and its name where it has one, as the books take them.
+    pub fn parts(&self) -> (&'static str, Option<&str>) {
+        (self.kind(), self.name())
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::All => "all",

@@ -25,17 +25,18 @@ fn now_us() -> i64 {
 
 #[tokio::test]
 async fn two_processes_call_the_exchange_one_after_the_other() {
-    const INTERVAL_MS: i32 = 40;
+    const INTERVAL_MS: i32 = 200;
     let mut world = World::without_worker().await;
     world.pace(INTERVAL_MS).await;
-    let began = now_us();
     world.start_worker().await;
     world.start_second_worker().await;
+    assert_eq!(arrivals(&world).await, [0; 0], "nobody has a reason to call");
+    let began = now_us();
     let mut refunds = Vec::new();
     while !(world.second_has_passed("venue_submit.sent")
         && world.passed().iter().any(|name| name == "venue_submit.sent"))
     {
-        let batch = futures::future::join_all((0..8).map(|_| world.refund())).await;
+        let batch = futures::future::join_all((0..24).map(|_| world.refund())).await;
         let ended = futures::future::join_all(batch.iter().map(|refund| world.run(refund))).await;
         assert!(ended.into_iter().all(|ended| ended.receipt().state.name() == "settled"));
         refunds.extend(batch);
