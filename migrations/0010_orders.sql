@@ -1,6 +1,6 @@
 -- Orders at a venue, and their fills. An order is sent at most once: its attempt is the pivot, and what its answer did not
--- say is looked up by its client id. Only what certainly was not sent may be attempted again. Its reservation shrinks with every fill; only its end releases the rest, and not
--- before every unit that the venue executed is booked.
+-- say is looked up by its client id. Only what certainly was not sent may be attempted again. Its reservation shrinks with
+-- every fill; only its end releases the rest, and not before every unit that the venue executed is booked.
 
 SET LOCAL search_path = backstop, public;
 

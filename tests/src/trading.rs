@@ -74,9 +74,14 @@ impl World {
     /// Opens an order, and sends it without a record: what books that were put back to before the attempt know of it.
     pub async fn place_and_forget(&self, strategy: &Strategy, side: &str, price: &str, quantity: &str) -> String {
         let order_id = self.open_order(strategy, side, price, quantity).await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        self.send_order(&order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
+        self.send_unrecorded(&order_id, side, price, quantity).await;
         order_id
+    }
+
+    /// Sends an order of which the books record nothing.
+    pub async fn send_unrecorded(&self, order_id: &str, side: &str, price: &str, quantity: &str) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        self.send_order(order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
     }
 
     async fn send_order(&self, order_id: &str, side: &str, price: &str, quantity: &str, signed_at_ms: i64) -> String {

@@ -173,7 +173,8 @@ impl Funding {
                 next => next?,
             };
         }
-        let step = if status.state == FundingState::Funded { StepState::Done } else { StepState::Undoing };
+        let taken = matches!(status.state, FundingState::Funded | FundingState::Released);
+        let step = if taken { StepState::Done } else { StepState::Undoing };
         show(ctx, waiting, step, &status);
         self.start_refunds(ctx, &status, &mut refunds).await;
         for refund in refunds {

@@ -26,6 +26,10 @@ async fn busy() -> Desk {
     desk.observe("d-2", "3", "ETH", "o-1").await;
     desk.observe("d-3", "0.1", "BTC", "o-3").await;
     desk.books.funding_expire("o-3", HOLDER, "too late").await.unwrap();
+    desk.books.funding_open(&fund("o-4"), HOLDER).await.unwrap();
+    desk.observe("d-6", "0.5", "BTC", "o-4").await;
+    desk.observe("d-7", "20000", "USDT", "o-4").await;
+    desk.books.funding_release("o-4", "olga", "to trade").await.unwrap();
     for (order, legs) in [("placed", ("0.04", "1200")), ("beyond", ("0.2", "6000"))] {
         desk.placed(&sell(order)).await;
         desk.fill(order, "1", legs, ("1", "USDT")).await;
@@ -94,6 +98,12 @@ async fn a_funding_that_was_changed_is_seen() {
         ),
         ("UPDATE funding_needs SET reserved = 0 WHERE order_id = 'o-1'", "order o-1 is awaiting with 0"),
         ("UPDATE fundings SET state = 'funded' WHERE order_id = 'o-1'", "order o-1 is funded with"),
+        ("UPDATE fundings SET state = 'funded' WHERE order_id = 'o-4'", "order o-4 is funded with"),
+        (
+            "UPDATE funding_parts SET state = 'reserved' WHERE deposit_id = 'd-6'",
+            "an order that is released is reserved",
+        ),
+        ("DELETE FROM operator_acts WHERE act = 'release order'", "order o-4 was released, and nobody has done it"),
         ("UPDATE fundings SET owner = 'bob' WHERE order_id = 'o-1'", "somebody else"),
         (
             "INSERT INTO payouts (payout_id, kind, holder, content, input, owner, asset, amount, network, address,

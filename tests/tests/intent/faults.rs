@@ -96,3 +96,24 @@ async fn while_the_venue_refuses_connections_nothing_is_sent_and_then_once() {
     assert_eq!(world.end_of(&id).await.kind(), "done");
     assert_eq!(agreed(&world, &intent).await, Agreed::Placed);
 }
+
+#[tokio::test]
+async fn books_that_have_lost_the_attempt_do_not_have_it_made_again() {
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let intent = world.intent(&strategy, "sell", "120000", "0.7");
+    let id = intent_workflow(&intent);
+    world.arm("venue_place.before", "hang");
+    world.start_any("ExecuteIntent", &id, &intent).await;
+    world.held_at("venue_place.before").await;
+    // What an attempt leaves at the exchange when the books are put back to before it.
+    world.send_unrecorded(&order_of(&intent), "sell", "120000", "0.7").await;
+    let a_while = "SELECT (clock_timestamp() - changed_at > interval '2.5 s')::text FROM orders WHERE order_id = $1";
+    world.books_say(a_while, &order_of(&intent), "true").await;
+    world.disarm("venue_place.before");
+    assert_eq!(world.end_of(&id).await.kind(), "done");
+    assert_eq!(world.exchange.sends(&order_of(&intent)).await, 1, "sent again");
+    assert_eq!(world.intent_stands(&intent).await, "done placed");
+    let lost = "SELECT kind FROM findings WHERE subject = 'order/' || $1";
+    world.books_say(lost, &order_of(&intent), "order_placed_without_attempt").await;
+}

@@ -1,9 +1,11 @@
 //! Goal: the gates hold across processes, whoever waits there is woken, and a claim outlives the worker that made it.
 
+use backstop_activities::books::GATES_CHANNEL;
 use backstop_tests::{
     World,
     intents::{ORDER, intent_workflow, order_of},
     trading::Strategy,
+    world::DEADLINE,
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -102,6 +104,26 @@ async fn a_claim_outlives_its_worker_and_keeps_the_others_out() {
         assert_eq!(agreed(&world, intent).await, Agreed::Placed);
     }
     assert_sound(&world).await;
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_when_an_intent_has_ended_and_not_before() {
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let books = world.database.books(1).await;
+    let mut listener = sqlx::postgres::PgListener::connect_with(books.pool()).await.unwrap();
+    listener.listen(GATES_CHANNEL).await.unwrap();
+    for (intent, kind) in [
+        (world.intent(&strategy, "sell", "120000", "0.1"), "done"),
+        (world.intent(&strategy, "sell", "120000", "5"), "failed"),
+    ] {
+        world.start_any("ExecuteIntent", &intent_workflow(&intent), &intent).await;
+        let told = tokio::time::timeout(DEADLINE, listener.recv()).await.expect("nobody is told").unwrap();
+        assert_eq!(told.payload(), "binance");
+        let seen = world.intent_stands(&intent).await;
+        assert!(seen.starts_with(kind), "told before its end: {seen}");
+        assert_eq!(world.end_of(&intent_workflow(&intent)).await.kind(), kind);
+    }
 }
 
 #[tokio::test]

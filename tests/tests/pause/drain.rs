@@ -82,14 +82,14 @@ async fn an_order_whose_attempt_the_books_have_lost_is_taken_down_ended_and_seen
     let world = World::new().await;
     let strategy = world.strategy().await;
     let sell = world.place_and_forget(&strategy, "sell", "120000", "0.7").await;
-    world.exchange.fill(&sell, json!({"qty": "0.1"})).await;
+    world.exchange.fill(&sell, json!({"qty": "0.1", "fee": "12", "fee_asset": "USDT"})).await;
     let mut pause = world.pause(&strategy, "0.45");
     pause["drain_timeout_seconds"] = json!(30);
     assert_eq!(world.run_any("PauseAndWithdraw", &id(&pause), &pause).await.kind(), "completed");
     assert_eq!(world.exchange.order(&sell).await["state"], "CANCELED");
     world.books_say("SELECT state FROM orders WHERE order_id = $1", &sell, "ended").await;
     assert_eq!(world.holds(&strategy.user, "BTC").await, "0.45 + 0");
-    assert_eq!(world.holds(&strategy.user, "USDT").await, "22000 + 0");
+    assert_eq!(world.holds(&strategy.user, "USDT").await, "21988 + 0");
     let found = "SELECT severity FROM findings WHERE state = 'open' AND kind || ' ' || subject = $1";
     world.books_say(found, &format!("order_placed_without_attempt order/{sell}"), "critical").await;
     assert_sound(&world).await;

@@ -15,7 +15,7 @@ use backstop_activities::{
 };
 use clap::Args;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::{
@@ -128,47 +128,16 @@ impl DevConfig {
             simulator = self.simulator_port,
             admin = self.simulator_admin_port,
         );
-        let bitcoin = json!({"network": "BTC", "address": "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"});
-        let ids = [format!("r-{stamp}"), format!("w-{stamp}"), format!("p-{stamp}")];
-        let starts = [
-            (
-                "Refund",
-                format!("refund/{}", ids[0]),
-                "refund 0.25 BTC to bob",
-                json!({
-                    "refund_id": ids[0], "user_id": "bob", "asset_id": "BTC", "amount": "0.25", "destination": bitcoin,
-                    "reason": "order cancelled",
-                }),
-            ),
-            (
-                "Withdraw",
-                format!("withdrawal/{}", ids[1]),
-                "withdraw 10 ETH of bob, which needs an approval",
-                json!({
-                    "withdrawal_id": ids[1], "user_id": "bob", "requested_by": "bob", "asset_id": "ETH", "amount": "10",
-                    "destination": {"network": "ETH", "address": "0x52908400098527886E0F7030069857D2E4169EE7"},
-                }),
-            ),
-            (
-                "PauseAndWithdraw",
-                format!("pause/{}", ids[2]),
-                "stop alice-mm and withdraw 0.49 BTC",
-                json!({
-                    "operation_id": ids[2], "strategy_key": STRATEGY, "user_id": "alice", "requested_by": "alice",
-                    "asset_id": "BTC", "amount": "0.49", "destination": bitcoin,
-                }),
-            ),
-        ];
-        for (workflow, id, summary, input) in starts {
+        let withdrawal = format!("w-{stamp}");
+        for (workflow, id, summary, input) in samples(stamp, &withdrawal) {
             println!(
                 "  {temporal} workflow start --fail-existing --task-queue backstop --type {workflow} \
                  --workflow-id {id} --static-summary '{summary}' --input '{input}'\n"
             );
         }
         println!(
-            "  {temporal} workflow update execute -w withdrawal/{} --name approve --input \
-             '{{\"operator\":\"ann\",\"evidence\":\"called bob back\"}}'\n",
-            ids[1]
+            "  {temporal} workflow update execute -w withdrawal/{withdrawal} --name approve --input \
+             '{{\"operator\":\"ann\",\"evidence\":\"called bob back\"}}'\n"
         );
     }
 
@@ -258,6 +227,50 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// Operations of the demo world to start, with ids that are new each time: workflow type and id, in words, and the input.
+fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str, Value); 4] {
+    let bitcoin = json!({"network": "BTC", "address": "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"});
+    let [refund, intent, pause] = ["r", "i", "p"].map(|kind| format!("{kind}-{stamp}"));
+    [
+        (
+            "Refund",
+            format!("refund/{refund}"),
+            "refund 0.25 BTC to bob",
+            json!({
+                "refund_id": refund, "user_id": "bob", "asset_id": "BTC", "amount": "0.25", "destination": bitcoin,
+                "reason": "order cancelled",
+            }),
+        ),
+        (
+            "Withdraw",
+            format!("withdrawal/{withdrawal}"),
+            "withdraw 10 ETH of bob, which needs an approval",
+            json!({
+                "withdrawal_id": withdrawal, "user_id": "bob", "requested_by": "bob", "asset_id": "ETH", "amount": "10",
+                "destination": {"network": "ETH", "address": "0x52908400098527886E0F7030069857D2E4169EE7"},
+            }),
+        ),
+        (
+            "ExecuteIntent",
+            format!("intent/{intent}"),
+            "bid for 0.01 BTC in the name of alice-mm",
+            json!({
+                "intent_id": intent, "kind": "place_limit_order", "strategy_key": STRATEGY, "user_id": "alice",
+                "venue": "binance", "pair": "BTC/USDT", "side": "buy", "price": "70000", "qty": "0.01",
+            }),
+        ),
+        (
+            "PauseAndWithdraw",
+            format!("pause/{pause}"),
+            "stop alice-mm and withdraw 0.49 BTC",
+            json!({
+                "operation_id": pause, "strategy_key": STRATEGY, "user_id": "alice", "requested_by": "alice",
+                "asset_id": "BTC", "amount": "0.49", "destination": bitcoin,
+            }),
+        ),
+    ]
 }
 
 fn step(what: &str) {

@@ -20,12 +20,12 @@ const NO_SUCH_SYMBOL: i64 = -1121;
 
 #[derive(Deserialize)]
 struct ExchangeInfo {
-    symbols: Vec<Symbol>,
+    symbols: Vec<MarketRow>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Symbol {
+struct MarketRow {
     symbol: String,
     base_asset: String,
     quote_asset: String,
@@ -92,7 +92,7 @@ impl Binance {
     }
 }
 
-fn read_rules(row: Symbol, pair: &Pair) -> Result<Filters, String> {
+fn read_rules(row: MarketRow, pair: &Pair) -> Result<Filters, String> {
     same("base asset", &row.base_asset, pair.base.as_str())?;
     same("quote asset", &row.quote_asset, pair.quote.as_str())?;
     let mut filters = Filters {
