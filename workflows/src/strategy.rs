@@ -32,7 +32,7 @@ use crate::{
 type Refused = Box<dyn std::error::Error + Send + Sync>;
 
 /// The history is cut off after this many ticks.
-const TICKS_MAX: u32 = 50;
+const TICKS_MAX: u32 = 20;
 /// How long a component may take before the next gets its turn.
 const COMPONENT_MAX: Duration = Duration::from_secs(10);
 /// How long the venue may take to end the orders of a strategy that was stopped.

@@ -32,7 +32,7 @@ async fn what_a_quote_trades_is_booked_by_a_tick() {
     let orders = world.exchange.all_orders().await;
     let sell = orders.iter().find(|order| order["side"] == "SELL" && is_open(order)).unwrap();
     world.exchange.fill(sell["client_id"].as_str().unwrap(), json!({"qty": "0.004"})).await;
-    let sold = "SELECT trim_scale(sum(f.base))::text FROM fills AS f JOIN orders AS o USING (order_id) WHERE o.strategy_key = $1";
+    let sold = "SELECT coalesce(trim_scale(sum(f.base))::text, 'none') FROM fills AS f JOIN orders AS o USING (order_id) WHERE o.strategy_key = $1";
     world.books_say(sold, &maker.key, "0.004").await;
     maker.stop(&world).await;
     assert_over(&world, &maker).await;
