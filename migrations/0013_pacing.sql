@@ -137,7 +137,8 @@ CREATE TABLE halts (
     at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Refuses what is halted. For a payout there is no strategy.
+-- Refuses what is halted. For a payout there is no strategy. At an order's opening this spares a detour; what counts is the
+-- attempt's look.
 CREATE FUNCTION refuse_halted(p_venue text, p_strategy_key text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
