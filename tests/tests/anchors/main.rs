@@ -1,7 +1,9 @@
 //! Goal: what was found wrong in the system that this one replaces does not happen here. One test for each failure that
-//! concerns payouts; two more stand where their parts are tested:
-//! `books::contention::two_processes_that_debit_one_balance_600_times_lose_no_update` and
-//! `books::outbox::an_announcement_commits_with_its_entry`.
+//! concerns payouts; more stand where their parts are tested:
+//! `books::contention::two_processes_that_debit_one_balance_600_times_lose_no_update`,
+//! `books::outbox::an_announcement_commits_with_its_entry`, and for a limit of one with two processes
+//! `intent::gates::two_processes_under_a_limit_of_one_never_send_at_the_same_time` and
+//! `intent::gates::a_venue_that_answers_too_late_is_sent_nothing_twice`.
 #![allow(clippy::unwrap_used)]
 
 use backstop_tests::{Verdict, World, books_checker, exchange::APPLY, world::payout_id};

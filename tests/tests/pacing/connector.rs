@@ -89,13 +89,14 @@ impl Stand {
             "history" => binance.history(now - DAY_MS, now, stale).await.is_ok(),
             "deposits" => binance.deposits(now - DAY_MS, now, stale).await.is_ok(),
             "cancel" => done(binance.cancel(SYMBOL, "o-1", stale).await),
+            "filters" => binance.filters(&"BTC/USDT".parse().unwrap()).await.is_ok(),
             other => panic!("{other}"),
         }
     }
 }
 
 /// Every call, and how many slots it takes. The client's withdrawals of ten days are two requests.
-const CALLS: [(&str, u32); 10] = [
+const CALLS: [(&str, u32); 11] = [
     ("submit", 0),
     ("place", 0),
     ("order", 1),
@@ -106,6 +107,7 @@ const CALLS: [(&str, u32); 10] = [
     ("history", 1),
     ("deposits", 1),
     ("cancel", 1),
+    ("filters", 1),
 ];
 
 #[tokio::test]

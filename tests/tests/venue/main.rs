@@ -8,6 +8,7 @@ mod trading;
 mod wire;
 
 mod accepted;
+mod filters;
 mod listing;
 mod lookup;
 mod not_sent;
