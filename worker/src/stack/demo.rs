@@ -1,13 +1,9 @@
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
-use backstop_activities::{
-    books::{Books, MIGRATIONS, PlacedOrder, Priority},
-    pacing::Lane,
-    venue::{NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
-};
+use anyhow::{Context, Result};
+use backstop_activities::books::MIGRATIONS;
+use backstop_workflows::{MAIN_QUEUE, RawInput, RunStrategy};
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowStartOptions};
 
 /// Brings the books to this version, lets the worker's role log in, and makes the demo world.
 ///
@@ -32,50 +28,34 @@ pub async fn prepare_books(owner: &PgConnectOptions, database: &str) -> Result<(
 
 /// The demo strategy.
 pub(super) const STRATEGY: &str = "alice-mm";
-/// Its orders, far from the market: client id, side, price, quantity.
-const ORDERS: [(&str, &str, &str, &str); 3] = [
-    ("demo-alice-sell-1", "sell", "120000", "1"),
-    ("demo-alice-sell-2", "sell", "125000", "0.5"),
-    ("demo-alice-buy-1", "buy", "80000", "0.02"),
-];
-const HOLDER: &str = "demo";
-/// How long after its timestamp the exchange takes an order, and how long after that it may not show it yet.
-const WINDOW: Duration = Duration::from_secs(2);
-const VISIBILITY: Duration = Duration::from_secs(3);
 
-/// Gives alice a strategy with open orders, once: each is reserved, recorded and sent as any order is.
+/// Starts alice's market maker, once: this start of it has an id, and one that was stopped stays so.
 ///
 /// # Errors
-/// When the books or the exchange refuse.
-pub(super) async fn place_demo_orders(books: &Books, lane: &Lane, exchange: &dyn Spot) -> Result<()> {
-    let known: Option<String> = sqlx::query_scalar("SELECT strategy_key FROM strategies WHERE strategy_key = $1")
-        .bind(STRATEGY)
-        .fetch_optional(books.pool())
-        .await?;
-    if known.is_some() {
-        return Ok(());
-    }
-    let parameters = json!({"note": "three resting orders, placed when the demo world was made"});
-    books.strategy_start(STRATEGY, "alice", ("binance", "BTC", "USDT"), &parameters, HOLDER).await?;
-    for (order_id, side, price, quantity) in ORDERS {
-        let order = PlacedOrder { order_id, holder: HOLDER, strategy_key: STRATEGY, side, price, quantity };
-        books.order_open(&order).await?;
-        let ask = || books.order_attempt(order_id, HOLDER, WINDOW, VISIBILITY);
-        let forfeit = |signed_at_ms| async move {
-            books.order_not_sent(order_id, HOLDER, signed_at_ms, "it overslept its slot").await.map(drop)
-        };
-        let signed_at_ms = lane.turn(Priority::Send, ask, forfeit).await?;
-        let order = NewOrder {
-            client_id: order_id,
-            symbol: "BTCUSDT",
-            side: if side == "buy" { Side::Buy } else { Side::Sell },
-            kind: OrderKind::Limit { price, time_in_force: TimeInForce::GoodTillCancelled },
-            quantity,
-        };
-        match exchange.place(order, signed_at_ms).await {
-            SendOutcome::Done(id) => books.order_place(order_id, &id).await?,
-            other => bail!("the exchange did not take {order_id}: {other:?}"),
-        };
-    }
+/// When Temporal refuses.
+pub(super) async fn start_demo_strategy(client: &Client) -> Result<()> {
+    let input = json!({
+        "start_id": "demo", "strategy_key": STRATEGY, "user_id": "alice", "venue": "binance", "pair": "BTC/USDT",
+        "requested_by": "alice", "tick_ms": 2_000,
+        "parameters": {"spread_bps": 20, "order_size": "0.02", "layers": 2, "layer_step_bps": 10,
+                       "refresh_tolerance_bps": 5},
+    });
+    let options = WorkflowStartOptions::new(MAIN_QUEUE, format!("strategy/{STRATEGY}"))
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .static_summary("make a market in BTC/USDT with alice's money")
+        .build();
+    client.start_workflow(RunStrategy::run, RawInput::of(input), options).await.context("starting alice's strategy")?;
+    Ok(())
+}
+
+/// Lets the paper exchange's prices wander, so that quotes have something to follow.
+///
+/// # Errors
+/// When the exchange does not answer.
+pub(super) async fn let_prices_wander(admin_port: u16) -> Result<()> {
+    let url = format!("http://127.0.0.1:{admin_port}/settings");
+    let body = json!({"price_volatility": "0.01"}).to_string();
+    let request = reqwest::Client::new().put(url).header("content-type", "application/json").body(body);
+    request.send().await?.error_for_status().context("letting the prices wander")?;
     Ok(())
 }

@@ -3,16 +3,10 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, Result, bail};
-use backstop_activities::{
-    books::Books,
-    pacing::Lane,
-    venue::{Binance, BinanceConfig},
-};
 use clap::Args;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -20,13 +14,10 @@ use tokio::process::Command;
 
 use super::{
     Postgres, Service, Temporal, Tools,
-    demo::{STRATEGY, place_demo_orders, prepare_books},
+    demo::{STRATEGY, let_prices_wander, prepare_books, start_demo_strategy},
     process::{end_leftovers, is_listening},
 };
-use crate::{
-    config::database,
-    serve::{connect_temporal, register_search_attributes, stop_signal},
-};
+use crate::serve::{connect_temporal, register_search_attributes, stop_signal};
 
 const DATABASE: &str = "backstop";
 const KEY: &str = "demo-key";
@@ -120,8 +111,8 @@ impl DevConfig {
              \x20 Postgres     postgres://backstop_worker@127.0.0.1:{postgres}/{DATABASE}\n\
              \x20 simulator    http://127.0.0.1:{simulator}   (faults and records: http://127.0.0.1:{admin})\n\
              \x20 logs         {state}/logs\n\n\
-             Paste one of these, and look at it in the UI. alice and bob have balances; alice's strategy {STRATEGY} has\n\
-             open orders.\n",
+             Paste one of these, and look at it in the UI. alice and bob have balances; alice's strategy {STRATEGY} is\n\
+             making a market: strategy/{STRATEGY} in the UI shows its ticks.\n",
             state = self.state_dir.display(),
             ui = self.ui_port,
             postgres = self.postgres_port,
@@ -139,22 +130,6 @@ impl DevConfig {
             "  {temporal} workflow update execute -w withdrawal/{withdrawal} --name approve --input \
              '{{\"operator\":\"ann\",\"evidence\":\"called bob back\"}}'\n"
         );
-    }
-
-    async fn books(&self) -> Result<Books> {
-        let url = format!("postgres://backstop_worker@127.0.0.1:{}/{DATABASE}", self.postgres_port);
-        Ok(Books::connect(database(&url)?, 2).await?)
-    }
-
-    fn exchange(&self, lane: Arc<Lane>) -> Result<Binance> {
-        let config = BinanceConfig {
-            base_url: format!("http://127.0.0.1:{}", self.simulator_port).parse()?,
-            api_key: KEY.into(),
-            api_secret: SECRET.to_owned().into(),
-            receive_window: Duration::from_secs(2),
-            answer_timeout: Duration::from_secs(5),
-        };
-        Ok(Binance::new(config, lane)?)
     }
 }
 
@@ -180,13 +155,11 @@ impl Stack {
         register_search_attributes(&client, "default").await?;
         step("the simulator");
         self.simulator = Some(start_simulator(config).await?);
-        step("a strategy");
-        let books = config.books().await?;
-        let lane = Arc::new(Lane::new(books.clone(), "binance"));
-        let exchange = config.exchange(lane.clone())?;
-        place_demo_orders(&books, &lane, &exchange).await.context("placing the demo's orders")?;
+        let_prices_wander(config.simulator_admin_port).await?;
         step("the worker");
         self.worker = Some(start_worker(config).await?);
+        step("a strategy");
+        start_demo_strategy(&client).await?;
         Ok(())
     }
 
