@@ -64,7 +64,8 @@ BEGIN
     SELECT * INTO i FROM intents WHERE intent_id = p_intent_id;
     SELECT * INTO s FROM strategies WHERE strategy_key = i.strategy_key;
     -- A look without locks: those who wait, and they may be many, must not queue for the locks of those who pass.
-    IF i.state = 'waiting' AND i.holder = p_holder AND s.version = i.strategy_version THEN
+    IF i.state = 'waiting' AND i.holder = p_holder
+       AND (i.kind <> 'place_limit_order' OR s.version = i.strategy_version) THEN
         why := intent_obstacle(i);
         IF why IS NOT NULL THEN
             claimed := false;
