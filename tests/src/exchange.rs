@@ -17,7 +17,9 @@ use crate::world::DEADLINE;
 
 /// The request that withdrawals are asked for with.
 pub const APPLY: &str = "/sapi/v1/capital/withdraw/apply";
-/// The request that they are looked up with.
+/// The request that orders are placed, looked up and cancelled with.
+pub const ORDER: &str = "/api/v3/order";
+/// The request that withdrawals are looked up with.
 pub const HISTORY: &str = "/sapi/v1/capital/withdraw/history";
 
 /// A paper exchange of the test's own, told what to do and asked what it did over its admin API.

@@ -6,7 +6,7 @@ use super::{
     dice::Dice,
     golden::{Golden, Variant, is_brink},
 };
-use crate::{exchange::APPLY, servers::Own};
+use crate::{exchange::{APPLY, ORDER}, servers::Own};
 
 /// What happens to an operation. `at` is a failpoint, where the worker is killed or held meanwhile.
 #[derive(Clone, Debug)]
@@ -57,8 +57,8 @@ const ON_WRITES: [&str; 11] = [
 ];
 /// And to one that only reads.
 const ON_READS: [&str; 6] = ["answer-lost", "held-back", "500", "503", "429", "unreadable"];
-/// What the simulator does to withdrawals only.
-const ON_WITHDRAWALS: [&str; 2] = ["executed-late", "hidden"];
+/// What the simulator does to withdrawals and new orders only.
+const ON_SENDS: [&str; 2] = ["executed-late", "hidden"];
 
 impl Fault {
     /// The row of the table.
@@ -140,7 +140,8 @@ pub(super) fn all(golden: &Golden, seed: u64) -> Vec<Fault> {
         golden.points.iter().map(|(variant, at)| Fault::Killed { variant: variant.clone(), at: at.clone() }).collect();
     for (path, writes) in &golden.paths {
         if *writes {
-            let fits = |kind: &&&'static str| path == APPLY || !ON_WITHDRAWALS.contains(kind);
+            let sends = path == APPLY || path == ORDER && golden.places_orders;
+            let fits = |kind: &&&'static str| sends || !ON_SENDS.contains(kind);
             faults.extend(ON_WRITES.iter().filter(fits).map(|kind| Fault::Venue { kind, path: path.clone() }));
         } else {
             faults.extend(ON_READS.iter().map(|kind| Fault::Lookup { kind, path: path.clone() }));

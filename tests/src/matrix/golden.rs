@@ -9,7 +9,7 @@ use super::{
     dice::Dice,
     operation::{Disturbed, Operation},
 };
-use crate::servers::Own;
+use crate::{exchange::ORDER, servers::Own};
 
 /// In which surroundings a saga runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Golden {
     pub points: Vec<(Variant, String)>,
     /// What it asks of the exchange, and whether that moves money.
     pub paths: Vec<(String, bool)>,
+    /// Whether it places orders.
+    pub places_orders: bool,
     /// Whether it takes signals.
     pub signalled: bool,
     /// The steps of which it is certain that they come before all later ones.
@@ -67,9 +69,11 @@ impl Golden {
     /// Runs a saga in all variants.
     pub async fn of(operation: &Arc<dyn Operation>, seed: u64) -> Self {
         let plain = run(operation, &Variant::Plain, seed).await;
-        let paths = paths(&plain.world.exchange.log().await);
+        let log = plain.world.exchange.log().await;
+        let places_orders = log.iter().any(|request| request["path"] == ORDER && request["method"] == "POST");
+        let paths = paths(&log);
         let signalled = !operation.signals(&plain.order).is_empty();
-        let mut golden = Self { points: Vec::new(), paths, signalled, ordered: Vec::new(), skippable: Vec::new() };
+        let mut golden = Self { points: Vec::new(), paths, places_orders, signalled, ordered: Vec::new(), skippable: Vec::new() };
         golden.note(&Variant::Plain, &plain.world.passed());
         golden.ordered = golden.steps().into_iter().filter(|step| !operation.is_unordered(step)).collect();
         golden.skippable = golden.steps().into_iter().filter(|step| operation.is_skippable(step)).collect();

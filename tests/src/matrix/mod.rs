@@ -15,6 +15,7 @@ mod faults;
 mod flow;
 mod funding;
 mod golden;
+mod intent;
 mod operation;
 mod pause;
 mod refund;
@@ -29,6 +30,7 @@ pub use faults::Fault;
 pub use funding::FundOrder;
 use futures::{StreamExt, stream};
 pub use golden::{Golden, Variant};
+pub use intent::ExecuteIntent;
 pub use operation::{Disturbed, Operation, Order};
 pub use pause::PauseAndWithdraw;
 pub use refund::Refund;
@@ -37,7 +39,7 @@ pub use withdraw::Withdraw;
 
 /// Every saga in the matrix.
 pub fn operations() -> Vec<Arc<dyn Operation>> {
-    vec![Arc::new(Refund), Arc::new(Withdraw), Arc::new(PauseAndWithdraw), Arc::new(FundOrder)]
+    vec![Arc::new(Refund), Arc::new(Withdraw), Arc::new(PauseAndWithdraw), Arc::new(FundOrder), Arc::new(ExecuteIntent)]
 }
 
 /// Every cell of a saga, as its golden runs tell.
