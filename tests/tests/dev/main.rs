@@ -85,6 +85,12 @@ impl Place {
         records.as_array().unwrap().clone()
     }
 
+    async fn open_orders(&self) -> usize {
+        let orders = self.simulator(reqwest::Method::GET, "/orders", json!(null)).await;
+        let is_open = |order: &&Value| matches!(order["state"].as_str(), Some("NEW" | "PARTIALLY_FILLED"));
+        orders.as_array().unwrap().iter().filter(is_open).count()
+    }
+
     async fn payout_state(&self) -> Option<String> {
         let url = format!("postgres://backstop_worker@127.0.0.1:{}/backstop", self.ports[2]);
         let mut books = PgConnection::connect(&url).await.unwrap();
@@ -125,9 +131,13 @@ impl Running {
         assert!(matches!(found, Ok(true)), "it never said {text:?}: {:#?}", self.said);
     }
 
-    /// Does what a newcomer does: runs the first line that it printed.
     async fn start_the_printed_refund(&self) {
-        let line = self.said.iter().find(|line| line.contains("workflow start")).unwrap();
+        self.start_the_printed("Refund").await;
+    }
+
+    /// Does what a newcomer does: runs a line that it printed.
+    async fn start_the_printed(&self, workflow: &str) {
+        let line = self.said.iter().find(|line| line.contains(&format!("--type {workflow} "))).unwrap();
         let started = Command::new("sh").args(["-c", line]).current_dir(root()).output().await.unwrap();
         assert!(started.status.success(), "{line}: {started:?}");
     }
@@ -187,4 +197,23 @@ async fn a_worker_that_is_killed_comes_back_and_leftovers_of_a_killed_stack_are_
     place.settles().await;
     running.stop(Signal::SIGINT).await;
     assert!(place.free(), "something still listens");
+}
+
+#[tokio::test]
+async fn alices_strategy_makes_a_market_and_its_money_can_be_withdrawn() {
+    set_up();
+    let place = Place::new();
+    let mut running = place.start().await;
+    running.until("--type PauseAndWithdraw").await;
+    assert!(wait_until(DEADLINE, async || place.open_orders().await == 4).await, "{} quotes", place.open_orders().await);
+    running.start_the_printed("PauseAndWithdraw").await;
+    place.settles().await;
+    assert_eq!(place.open_orders().await, 0);
+    // The next start leaves it stopped.
+    running.stop(Signal::SIGINT).await;
+    let running = place.start().await;
+    running.start_the_printed_refund().await;
+    assert!(wait_until(DEADLINE, async || place.withdrawals().await.len() == 2).await, "the worker serves nothing");
+    assert_eq!(place.open_orders().await, 0);
+    running.stop(Signal::SIGINT).await;
 }
