@@ -17,7 +17,7 @@ use crate::{
     beat::beating,
     books::{Books, BooksError},
     failure::Failure,
-    venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, RecordState, WithdrawalRecord},
+    venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, RecordState, Spot, WithdrawalRecord},
 };
 
 /// The input of `venue_deposits` and `venue_review`.
@@ -33,6 +33,8 @@ pub struct ObservationActivities {
     pub books: Books,
     /// The venue.
     pub venue: Arc<dyn PayoutVenue>,
+    /// Its market.
+    pub market: Arc<dyn Spot>,
 }
 
 /// The longest pause before a venue that could not be read is read again.
@@ -55,10 +57,11 @@ impl ObservationActivities {
         beating(&ctx, LONGEST_PAUSE, self.read_deposits(&input.venue)).await
     }
 
-    /// Holds what the venue has paid against payouts that are over: none may have been paid twice, or after its return.
+    /// Holds what the venue has paid against payouts that are over: none may have been paid twice, or after its return. And
+    /// its open orders against those of the books, which record each before it is sent.
     #[activity(name = "venue_review")]
     pub async fn review(self: Arc<Self>, ctx: ActivityContext, input: Observe) -> Result<String, ActivityError> {
-        beating(&ctx, LONGEST_PAUSE, self.review_payouts(&input.venue)).await
+        beating(&ctx, LONGEST_PAUSE, self.review_all(&input.venue)).await
     }
 }
 
@@ -129,6 +132,28 @@ impl ObservationActivities {
         Ok(booking)
     }
 
+    async fn review_all(&self, venue: &str) -> Result<String, Failure> {
+        // What can't be read of the one is no reason not to look at the other.
+        let (payouts, orders) = (self.review_payouts(venue).await, self.review_orders(venue).await);
+        Ok(format!("{}; {}", payouts?, orders?))
+    }
+
+    async fn review_orders(&self, venue: &str) -> Result<String, Failure> {
+        let mut wrong = 0;
+        for symbol in self.books.symbols_of(venue).await? {
+            let (_, now_ms) = self.books.watermark("review").await?;
+            let open = self.market.open_orders(&symbol, now_ms).await.map_err(unreadable)?;
+            let ours: Vec<&str> =
+                open.iter().map(|order| order.client_id.as_str()).filter(|id| may_be_ours(id)).collect();
+            for order_id in self.books.unknown_orders(&ours).await? {
+                let evidence = json!({"venue": venue, "symbol": symbol, "client_id": order_id});
+                self.books.find("order_without_record", &format!("order/{order_id}"), "critical", &evidence).await?;
+                wrong += 1;
+            }
+        }
+        Ok(format!("{wrong} open orders that the books don't know"))
+    }
+
     async fn review_payouts(&self, venue: &str) -> Result<String, Failure> {
         let (_, now) = self.books.watermark("review").await?;
         let records = self.venue.history(now - REVIEW_MS, now + AHEAD_MS, now).await.map_err(unreadable)?;
@@ -182,7 +207,7 @@ impl ObservationActivities {
     }
 }
 
-/// The form of the client ids that payouts carry. Others may use the same account.
+/// The form of the client ids that payouts and the orders of intents carry. Others may use the same account.
 fn may_be_ours(client_id: &str) -> bool {
     client_id.len() == 32 && client_id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }

@@ -84,6 +84,14 @@ impl World {
         self.send_order(order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
     }
 
+    /// Sends an order of which the books know nothing: what is left of one after they were put back to before its intent.
+    pub async fn place_behind_the_books(&self, side: &str, price: &str, quantity: &str) -> String {
+        let order_id = Uuid::now_v7().simple().to_string();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        self.send_order(&order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
+        order_id
+    }
+
     async fn send_order(&self, order_id: &str, side: &str, price: &str, quantity: &str, signed_at_ms: i64) -> String {
         let side = if side == "buy" { Side::Buy } else { Side::Sell };
         let kind = OrderKind::Limit { price, time_in_force: TimeInForce::GoodTillCancelled };

@@ -105,7 +105,11 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         let patience = config.venue.patience();
         let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
             .register_activities(VenueActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
-            .register_activities(ObservationActivities { books: books.clone(), venue: venue.clone() })
+            .register_activities(ObservationActivities {
+                books: books.clone(),
+                venue: venue.clone(),
+                market: venue.clone(),
+            })
             .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
             .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
             .register_activities(TradingActivities { books, venue, patience })

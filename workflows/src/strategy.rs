@@ -48,9 +48,9 @@ pub struct RunStrategy {
 }
 
 #[workflow_methods]
+#[allow(clippy::needless_pass_by_value, clippy::unused_self)] // the signatures that the SDK calls
 impl RunStrategy {
     #[init]
-    #[allow(clippy::needless_pass_by_value)] // the signature that the SDK calls
     fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
         let request = input.read(RunRequest::read);
         let ticks = request.as_ref().map(|request| request.before.clone()).unwrap_or_default();
@@ -84,7 +84,7 @@ impl RunStrategy {
             if !run.tick(ctx, &steps, place).await {
                 return Ok(run.over(ctx, "it was stopped by somebody else, who ends its orders".into()));
             }
-            run.show(ctx);
+            show(ctx);
         }
         let ticks = ctx.state(|strategy| strategy.ticks.clone());
         ctx.continue_as_new(RawInput::of(run.request.continued(&ticks)), ContinueAsNewOptions::default())?;
@@ -275,17 +275,17 @@ impl Run {
         let ticks = ctx.state(|strategy| strategy.ticks.clone());
         RunReport { strategy_key: self.request.strategy_key.clone(), ticks, ended }
     }
+}
 
-    fn show(&self, ctx: &WorkflowContext<RunStrategy>) {
-        let ticks = ctx.state(|strategy| strategy.ticks.clone());
-        let state = match &ticks.paused {
-            None => format!("running: {} ticks, {} missed", ticks.run, ticks.missed),
-            Some(word) => {
-                format!("paused by {} ({}): {} ticks, {} missed", word.operator, word.reason, ticks.run, ticks.missed)
-            }
-        };
-        update(ctx, |progress| progress.state = state);
-    }
+fn show(ctx: &WorkflowContext<RunStrategy>) {
+    let ticks = ctx.state(|strategy| strategy.ticks.clone());
+    let state = match &ticks.paused {
+        None => format!("running: {} ticks, {} missed", ticks.run, ticks.missed),
+        Some(word) => {
+            format!("paused by {} ({}): {} ticks, {} missed", word.operator, word.reason, ticks.run, ticks.missed)
+        }
+    };
+    update(ctx, |progress| progress.state = state);
 }
 
 /// Shows what a component came to, and gives it where it came to anything.

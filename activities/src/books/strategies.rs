@@ -85,6 +85,26 @@ impl Books {
         })
     }
 
+    /// The symbols that strategies trade at a venue.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn symbols_of(&self, venue: &str) -> Result<Vec<String>, BooksError> {
+        let query = sqlx::query_scalar("SELECT DISTINCT base || quote FROM strategies WHERE venue = $1 ORDER BY 1");
+        Ok(query.bind(venue).fetch_all(self.pool()).await?)
+    }
+
+    /// Which of these are no orders of the books.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn unknown_orders(&self, order_ids: &[&str]) -> Result<Vec<String>, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT id FROM unnest($1::text[]) AS id WHERE NOT EXISTS (SELECT FROM orders WHERE order_id = id)",
+        );
+        Ok(query.bind(order_ids).fetch_all(self.pool()).await?)
+    }
+
     /// The orders of a strategy that intents have placed and that may still trade, oldest first.
     ///
     /// # Errors
@@ -100,11 +120,11 @@ impl Books {
               ORDER BY o.changed_at, o.order_id",
         );
         let rows: Vec<OpenRow> = query.bind(strategy_key).fetch_all(self.pool()).await?;
-        rows.into_iter().map(read_open).collect()
+        rows.iter().map(read_open).collect()
     }
 }
 
-fn read_open(row: OpenRow) -> Result<OpenOrder, BooksError> {
+fn read_open(row: &OpenRow) -> Result<OpenOrder, BooksError> {
     let unreadable = |what: &str| BooksError::Unreadable(format!("{what} of the order of intent {}", row.intent_id));
     let amount = |text: &str, what: &str| Amount::try_from(text.to_owned()).map_err(|_| unreadable(what));
     Ok(OpenOrder {

@@ -6,7 +6,10 @@ use super::{
     dice::Dice,
     golden::{Golden, Variant, is_brink},
 };
-use crate::{exchange::{APPLY, ORDER}, servers::Own};
+use crate::{
+    exchange::{APPLY, ORDER},
+    servers::Own,
+};
 
 /// What happens to an operation. `at` is a failpoint, where the worker is killed or held meanwhile.
 #[derive(Clone, Debug)]

@@ -73,7 +73,8 @@ impl Golden {
         let places_orders = log.iter().any(|request| request["path"] == ORDER && request["method"] == "POST");
         let paths = paths(&log);
         let signalled = !operation.signals(&plain.order).is_empty();
-        let mut golden = Self { points: Vec::new(), paths, places_orders, signalled, ordered: Vec::new(), skippable: Vec::new() };
+        let mut golden =
+            Self { points: Vec::new(), paths, places_orders, signalled, ordered: Vec::new(), skippable: Vec::new() };
         golden.note(&Variant::Plain, &plain.world.passed());
         golden.ordered = golden.steps().into_iter().filter(|step| !operation.is_unordered(step)).collect();
         golden.skippable = golden.steps().into_iter().filter(|step| operation.is_skippable(step)).collect();

@@ -205,7 +205,11 @@ async fn alices_strategy_makes_a_market_and_its_money_can_be_withdrawn() {
     let place = Place::new();
     let mut running = place.start().await;
     running.until("--type PauseAndWithdraw").await;
-    assert!(wait_until(DEADLINE, async || place.open_orders().await == 4).await, "{} quotes", place.open_orders().await);
+    assert!(
+        wait_until(DEADLINE, async || place.open_orders().await == 4).await,
+        "{} quotes",
+        place.open_orders().await
+    );
     running.start_the_printed("PauseAndWithdraw").await;
     place.settles().await;
     assert_eq!(place.open_orders().await, 0);

@@ -193,3 +193,16 @@ async fn cancelled_before_the_send_it_leaves_nothing_and_after_it_the_order_is_r
     }
     assert_sound(&world).await;
 }
+
+/// Every order is recorded before it is sent: one that is not there was lost by the books.
+#[tokio::test]
+async fn an_open_order_that_the_books_do_not_know_is_a_critical_finding() {
+    let world = World::watched().await;
+    let strategy = world.strategy().await;
+    let known = world.place(&strategy, "sell", "120000", "0.1", true).await;
+    let unknown = world.place_behind_the_books("sell", "121000", "0.1").await;
+    let found = "SELECT severity FROM findings WHERE state = 'open' AND kind || ' ' || subject = $1";
+    world.books_say(found, &format!("order_without_record order/{unknown}"), "critical").await;
+    let about_known = "SELECT count(*)::text FROM findings WHERE subject = $1";
+    world.books_say(about_known, &format!("order/{known}"), "0").await;
+}
