@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_domain::{
     Refusal, RefusalKind, Verdict,
-    machine::AttemptState,
+    machine::{AttemptState, PayoutState},
     payout::{Confirmed, PaidRecord, PayoutOrder, PayoutReceipt, Submitted},
 };
 use serde_json::json;
@@ -181,7 +181,12 @@ impl VenueActivities {
     async fn end_by_operator(&self, input: &Resolve) -> Result<PayoutReceipt, Failure> {
         let (payout, resolution) = (&input.order.as_ref(), &input.resolution);
         let attempts = self.attempts_or_restored(&input.order, &input.known).await?;
-        let receipt = self.books.payout(&payout.payout_id).await?.receipt;
+        let mut receipt = self.books.payout(&payout.payout_id).await?.receipt;
+        if receipt.state == PayoutState::Attempted {
+            // Its workflow has asked this person: books that don't know of it have lost that.
+            let evidence = "an operator was asked, says its workflow";
+            receipt = self.books.payout_escalate(payout, evidence).await?.receipt;
+        }
         if receipt.state.is_final() {
             let looked_at_ms = attempts.iter().map(|attempt| attempt.now_ms).min().unwrap_or_default();
             return Ok(self.books.payout_resolve(payout, resolution, looked_at_ms).await?.receipt);

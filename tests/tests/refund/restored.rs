@@ -1,11 +1,12 @@
 //! Goal: books that were put back to an earlier state do not pay again what they have forgotten, though no workflow may
 //! know of it any more.
 
+use backstop::stack::wait_until;
 use backstop_tests::{
     Verdict, World,
     exchange::{APPLY, HISTORY},
     servers::Own,
-    world::payout_id,
+    world::{DEADLINE, payout_id},
 };
 use serde_json::{Value, json};
 
@@ -81,6 +82,31 @@ async fn a_refund_that_was_lost_with_its_deposit_waits_for_it() {
     deposit.bind(user).execute(&mut world.database.worker().await).await.unwrap();
     assert_eq!(world.ended(&id).await.kind(), "settled");
     is_paid_once(&world, &refund).await;
+    world.servers.stop().await;
+}
+
+#[tokio::test]
+async fn an_operators_word_is_taken_on_a_refund_that_the_books_have_lost() {
+    let mut world = with_own_postgres().await;
+    let mut refund = world.refund().await;
+    refund["confirm_timeout_seconds"] = json!(1);
+    let id = payout_id(&refund);
+    world.servers.save_postgres().await;
+    world.exchange.fault(APPLY, &id, json!({"fault": "drop", "times": 100})).await;
+    world.arm("venue_confirm.before", "hang");
+    world.start(&refund).await;
+    world.held_at("venue_confirm.before").await;
+    let asked = async || world.status(&id).await.waiting_for.is_some();
+    assert!(wait_until(DEADLINE, asked).await, "nobody is asked");
+    world.servers.restore_postgres().await;
+    let word = json!({"outcome": "not_executed", "operator": "ann", "evidence": "ticket 1"});
+    let early = world.resolve(&id, word.clone()).await;
+    // The attempt's time begins anew: until it is over, nobody's word counts.
+    assert!(early.is_err_and(|refused| refused.contains("TooEarly")));
+    let taken = async || world.resolve(&id, word.clone()).await.is_ok();
+    assert!(wait_until(DEADLINE, taken).await, "the word is not taken");
+    assert_eq!(world.ended(&id).await.kind(), "returned");
+    assert_eq!(world.verdict(&id).await, Verdict::Returned);
     world.servers.stop().await;
 }
 
