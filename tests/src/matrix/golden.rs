@@ -9,7 +9,7 @@ use super::{
     dice::Dice,
     operation::{Disturbed, Operation},
 };
-use crate::{exchange::ORDER, servers::Own};
+use crate::servers::Own;
 
 /// In which surroundings a saga runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,9 +69,8 @@ impl Golden {
     /// Runs a saga in all variants.
     pub async fn of(operation: &Arc<dyn Operation>, seed: u64) -> Self {
         let plain = run(operation, &Variant::Plain, seed).await;
-        let log = plain.world.exchange.log().await;
-        let places_orders = log.iter().any(|request| request["path"] == ORDER && request["method"] == "POST");
-        let paths = paths(&log);
+        let paths = paths(&plain.world.exchange.log().await);
+        let places_orders = plain.world.passed().iter().any(|step| step == "venue_place.sent");
         let signalled = !operation.signals(&plain.order).is_empty();
         let mut golden =
             Self { points: Vec::new(), paths, places_orders, signalled, ordered: Vec::new(), skippable: Vec::new() };
