@@ -99,11 +99,11 @@ async fn an_operators_word_is_taken_on_a_refund_that_the_books_have_lost() {
     let asked = async || world.status(&id).await.waiting_for.is_some();
     assert!(wait_until(DEADLINE, asked).await, "nobody is asked");
     world.servers.restore_postgres().await;
-    let word = json!({"outcome": "not_executed", "operator": "ann", "evidence": "ticket 1"});
-    let early = world.resolve(&id, word.clone()).await;
+    let answer = json!({"outcome": "not_executed", "operator": "ann", "evidence": "ticket 1"});
+    let early = world.resolve(&id, answer.clone()).await;
     // The attempt's time begins anew: until it is over, nobody's word counts.
     assert!(early.is_err_and(|refused| refused.contains("TooEarly")));
-    let taken = async || world.resolve(&id, word.clone()).await.is_ok();
+    let taken = async || world.resolve(&id, answer.clone()).await.is_ok();
     assert!(wait_until(DEADLINE, taken).await, "the word is not taken");
     assert_eq!(world.ended(&id).await.kind(), "returned");
     assert_eq!(world.verdict(&id).await, Verdict::Returned);
