@@ -72,7 +72,8 @@ impl RunStrategy {
         });
         let run = Run { holder: ctx.workflow_id().to_owned(), request };
         if !run.start(ctx).await? {
-            return Ok(run.over(ctx, "it was stopped before".into()));
+            let left = run.drain(ctx).await;
+            return Ok(run.over(ctx, format!("it was stopped before: {left}")));
         }
         let steps = Steps {
             sync: begin(ctx, "sync orders and fills", "none: facts"),
@@ -82,7 +83,8 @@ impl RunStrategy {
             let Some(place) = run.wait(ctx).await else { return run.stop(ctx).await };
             ctx.state_mut(|strategy| strategy.ticks.begin(place));
             if !run.tick(ctx, &steps, place).await {
-                return Ok(run.over(ctx, "it was stopped by somebody else, who ends its orders".into()));
+                let left = run.drain(ctx).await;
+                return Ok(run.over(ctx, format!("it was stopped by somebody else: {left}")));
             }
             show(ctx);
         }
@@ -250,23 +252,29 @@ impl Run {
         let summary = format!("stop strategy {strategy_key}");
         ledger(ctx, Named::of(&PauseActivities::stop), input, &summary, &token).await?;
         note(ctx, step, StepState::Done, &reason);
+        let left = self.drain(ctx).await;
+        let report = self.over(ctx, format!("stopped ({reason}): {left}"));
+        if ctx.cancellation_token().is_cancelled() { Err(WorkflowTermination::cancelled()) } else { Ok(report) }
+    }
+
+    /// Ends the orders of the stopped strategy, whoever stopped it; somebody else may be at it, too. Says what is left.
+    async fn drain(&self, ctx: &WorkflowContext<RunStrategy>) -> String {
+        let (strategy_key, token) = (self.request.strategy_key.to_string(), WorkflowCancellationToken::new());
         let step = begin(ctx, "drain orders", "none: a cancelled order stays cancelled");
         let queue = venue_queue(ctx.task_queue(), self.request.venue.as_str());
         let summary = format!("cancel the orders of strategy {strategy_key}, book their fills, and end them");
         let options = venue_options(&queue, Some(DRAIN_MAX), &summary, &token);
         let drained = ctx.execute_activity(TradingActivities::drain, Drain { strategy_key }, options).await;
-        let left = match drained.map_err(|error| classify(&error)) {
+        match drained.map_err(|error| classify(&error)) {
             Ok(report) => {
                 note(ctx, step, StepState::Done, &report.to_string());
                 report.to_string()
             }
             Err(failure) => {
                 note(ctx, step, StepState::Failed, &failure.to_string());
-                format!("not every order has ended ({failure}); a PauseAndWithdraw, or a new start, ends them")
+                format!("not every order has ended ({failure}); a PauseAndWithdraw ends them")
             }
-        };
-        let report = self.over(ctx, format!("stopped ({reason}): {left}"));
-        if ctx.cancellation_token().is_cancelled() { Err(WorkflowTermination::cancelled()) } else { Ok(report) }
+        }
     }
 
     fn over(&self, ctx: &WorkflowContext<RunStrategy>, ended: String) -> RunReport {

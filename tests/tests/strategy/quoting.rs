@@ -85,3 +85,15 @@ async fn nothing_is_quoted_while_it_is_halted() {
     maker.stop(&world).await;
     assert_over(&world, &maker).await;
 }
+
+#[tokio::test]
+async fn one_that_is_stopped_in_the_books_ends_its_orders() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let stop = sqlx::query("SELECT strategy_stop($1, 'olga', 'a test')").bind(&maker.key);
+    stop.execute(&mut world.database.owner().await).await.unwrap();
+    assert!(matches!(world.end_of(&maker.id()).await, End::Result(_)));
+    assert_over(&world, &maker).await;
+}
