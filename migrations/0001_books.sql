@@ -88,9 +88,21 @@ CREATE TABLE findings (
     evidence   jsonb NOT NULL,
     state      text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed')),
     first_seen timestamptz NOT NULL DEFAULT clock_timestamp(),
-    last_seen  timestamptz NOT NULL DEFAULT clock_timestamp()
+    last_seen  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- The check that looks for it, and closes it when it is gone. Without one it is something that has happened: it stays
+    -- until what it asks for is done, or somebody answers for it.
+    found_by   text,
+    -- The run of the check that saw it first, and whether that has frozen the account concerned.
+    run        text,
+    froze      boolean NOT NULL DEFAULT false,
+    -- How large it is, in a word that stays the same while nothing gets worse.
+    measure    text NOT NULL DEFAULT '',
+    acknowledged_by text,
+    acknowledged_at timestamptz,
+    CHECK ((acknowledged_by IS NULL) = (acknowledged_at IS NULL))
 );
 CREATE UNIQUE INDEX findings_open ON findings (kind, subject) WHERE state = 'open';
+CREATE INDEX findings_frozen ON findings (run) WHERE froze;
 
 -- What people did by hand, with their reasons.
 CREATE TABLE operator_acts (

@@ -183,7 +183,7 @@ END $$;
 
 -- The order as it is: what it needs and has, and the refunds that belong to it.
 CREATE FUNCTION funding_status(p_order_id text) RETURNS jsonb
-LANGUAGE sql AS $$
+LANGUAGE sql STABLE AS $$
     SELECT jsonb_build_object(
         'order_id', f.order_id, 'state', f.state, 'user_id', f.owner, 'venue', f.venue, 'reason', f.reason,
         'remaining_ms', greatest(0, ceil(extract(epoch FROM f.deadline - clock_timestamp()) * 1000))::bigint,

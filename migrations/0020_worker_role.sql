@@ -25,10 +25,12 @@ GRANT EXECUTE ON FUNCTION
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore,
-    venue_slot, venue_back_off, venue_pace_set, halt, halt_lift
+    venue_slot, venue_back_off, venue_pace_set, halt, halt_lift,
+    findings_report, finding_acknowledge, seal, seal_check, seal_cursor, books_news, books_page, accounts_page, seals_broken,
+    check_transit, check_reservations, check_intents
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
-GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;
+GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt, entry_deviations, heads_digest TO backstop_worker;
 
 -- Functions of later migrations are not for everyone either.
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
@@ -41,7 +43,7 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
                                 'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses', 'intents',
-                                'receipts', 'gates', 'venues', 'halts'] LOOP
+                                'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

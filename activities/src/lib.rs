@@ -14,6 +14,7 @@ pub mod orders;
 pub mod pacing;
 pub mod pauses;
 pub mod payouts;
+pub mod reconcile;
 pub mod recovery;
 pub mod strategies;
 pub mod trading;

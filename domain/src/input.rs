@@ -135,6 +135,19 @@ impl Fields {
         }
     }
 
+    /// An optional list of strings that `T` accepts; absent is empty.
+    ///
+    /// # Errors
+    /// When it is there and not a list of strings, or one is refused by `T`.
+    pub fn texts<T: TryFrom<String, Error = String>>(&mut self, field: &str) -> Result<Vec<T>, InvalidInput> {
+        let name = self.name(field);
+        match self.optional(field) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => values.into_iter().map(|value| parse_text(name.clone(), value)).collect(),
+            Some(other) => Err(InvalidInput::new(name, format!("a list of strings, got {}", kind_of(&other)))),
+        }
+    }
+
     /// An optional whole number within a range.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod market_making;
 mod pause;
 pub mod payout;
 mod receipt;
+pub mod reconcile;
 mod refund;
 mod refusal;
 mod resolve;

@@ -4,9 +4,11 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::{Context, Result};
 use backstop::{
+    check::{self, FindingsCommand},
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
     operate,
+    reconcile::{self, Schedules},
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -44,6 +46,16 @@ enum Command {
     Resume(operate::Resume),
     /// Show how venues are paced, or set it
     Pace(operate::SetPace),
+    /// Reconcile now: the books against themselves and the venues. Exit status 1: a critical finding is open
+    Check(check::Check),
+    /// What was found, and who answers for it
+    #[command(subcommand)]
+    Findings(FindingsCommand),
+    /// Lift the freeze of an account
+    Unfreeze(check::Unfreeze),
+    /// Have reconciliation run by itself
+    #[command(subcommand)]
+    Schedules(Schedules),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -88,6 +100,20 @@ async fn main() -> ExitCode {
         Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
         Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
         Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
+        Command::Check(options) => match check::check(&options).await {
+            Ok((text, status)) => {
+                print!("{text}");
+                return ExitCode::from(status);
+            }
+            // Not to be taken for a finding.
+            Err(error) => {
+                eprintln!("backstop: {error:#}");
+                return ExitCode::from(2);
+            }
+        },
+        Command::Findings(command) => check::findings(command).await.map(|text| print!("{text}")),
+        Command::Unfreeze(options) => check::unfreeze(options).await.map(|text| print!("{text}")),
+        Command::Schedules(Schedules::Apply(options)) => reconcile::apply(&options).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,
     };
     match result {

@@ -14,13 +14,14 @@ use backstop_activities::{
     pacing::Lane,
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
+    reconcile::ReconcileActivities,
     recovery::RecoveryActivities,
     strategies::{StrategyActivities, TickActivities},
     trading::TradingActivities,
     venue::Binance,
 };
 use backstop_workflows::{
-    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Refund, RunStrategy, Watch, Withdraw, gates_queue, search,
+    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Reconcile, Refund, RunStrategy, Watch, Withdraw, gates_queue, search,
     venue_queue,
 };
 use reqwest::Url;
@@ -39,6 +40,7 @@ use temporalio_sdk::{
 
 use crate::{
     config::{WorkerConfig, database},
+    reconcile::Visibility,
     start::{ByClient, keep_watching},
 };
 
@@ -70,6 +72,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     register_search_attributes(&client, &config.temporal_namespace).await?;
 
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
+    let memory = Arc::new(Visibility { client: client.clone(), task_queue: config.task_queue.clone() });
     let starter = Arc::new(ByClient { client: client.clone(), task_queue: config.task_queue.clone() });
     let quiet = Duration::from_millis(config.adopt_after_ms.into());
     let options = WorkerOptions::new(&config.task_queue)
@@ -80,12 +83,14 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_workflow::<ExecuteIntent>()?
         .register_workflow::<RunStrategy>()?
         .register_workflow::<Watch>()?
+        .register_workflow::<Reconcile>()?
         .register_activities(LedgerActivities { books: books.clone() })
         .register_activities(PauseActivities { books: books.clone() })
         .register_activities(FundingActivities { books: books.clone() })
         .register_activities(IntentActivities { books: books.clone() })
         .register_activities(StrategyActivities { books: books.clone() })
         .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
+        .register_activities(ReconcileActivities { books: books.clone(), memory })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(SHUTDOWN_GRACE)

@@ -13,5 +13,8 @@ pub const STRATEGY_KEY: SearchAttributeKey<String> = SearchAttributeKey::keyword
 /// How the operation stands.
 pub const OPERATION_STATE: SearchAttributeKey<String> = SearchAttributeKey::keyword("OperationState");
 
+/// What a reconciliation has sealed: the next one holds the books against it.
+pub const BOOKS_SEAL: SearchAttributeKey<String> = SearchAttributeKey::keyword("BooksSeal");
+
 /// The names of all of them; each is a keyword.
-pub const ALL: [&str; 5] = ["UserId", "AssetId", "Venue", "StrategyKey", "OperationState"];
+pub const ALL: [&str; 6] = ["UserId", "AssetId", "Venue", "StrategyKey", "OperationState", "BooksSeal"];

@@ -7,6 +7,7 @@ mod orders;
 mod pacing;
 mod pauses;
 mod payouts;
+mod reconcile;
 mod recovery;
 mod strategies;
 mod withdrawals;
@@ -19,6 +20,7 @@ pub use intents::{GATES_CHANNEL, OrderStanding};
 pub use orders::{OrderRow, PlacedOrder};
 pub use pacing::{Halt, HaltScope, Pace, Priority, Slot};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
+pub use reconcile::{EntryPage, News};
 pub use recovery::Unfinished;
 use sqlx::{
     PgPool,

@@ -198,9 +198,11 @@ impl Desk {
         self.texts("SELECT kind || ' ' || subject FROM findings WHERE state = 'open' ORDER BY id").await
     }
 
-    /// What was announced, as `aggregate kind`, oldest first; the demo world's own deposits left out.
+    /// What was announced of business rows, as `aggregate kind`, oldest first; the demo world's own deposits left out.
     pub(crate) async fn announced(&mut self) -> Vec<String> {
-        self.texts("SELECT aggregate || ' ' || kind FROM outbox WHERE aggregate NOT LIKE '%/demo-%' ORDER BY id").await
+        let sql = "SELECT aggregate || ' ' || kind FROM outbox
+                    WHERE aggregate NOT LIKE '%/demo-%' AND aggregate NOT LIKE 'finding/%' ORDER BY id";
+        self.texts(sql).await
     }
 
     /// What people did by hand, as `act subject operator evidence`, oldest first.
@@ -225,7 +227,7 @@ impl Desk {
         let sql = "SELECT jsonb_build_object(
             'accounts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY id) FROM accounts AS t),
             'entries', (SELECT jsonb_agg(to_jsonb(t) ORDER BY account, version) FROM entries AS t),
-            'outbox', (SELECT jsonb_agg(to_jsonb(t) ORDER BY id) FROM outbox AS t),
+            'outbox', (SELECT jsonb_agg(to_jsonb(t) ORDER BY id) FROM outbox AS t WHERE aggregate NOT LIKE 'finding/%'),
             'findings', (SELECT jsonb_agg(to_jsonb(t) ORDER BY id) FROM findings AS t),
             'acts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY id) FROM operator_acts AS t),
             'payouts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY payout_id) FROM payouts AS t),

@@ -1,0 +1,154 @@
+//! Reconciliation's checks, each an activity of its own, so that each shows its own result and retries.
+
+mod books;
+
+use std::sync::Arc;
+
+use backstop_domain::reconcile::{CheckReport, Deviation, Finding, Seal};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use crate::{books::Books, failure::Failure};
+
+/// How many accounts one run may freeze. More than that are not single accounts that are wrong.
+pub const FREEZES_MAX: i32 = 10;
+/// How many findings a report shows.
+const SHOWN_MAX: i32 = 50;
+/// How long after a full pass the next one is due: a little less than a day, as runs do not begin on the second.
+const FULL_EVERY_MS: i64 = 23 * 3_600_000 + 3_000_000;
+/// When the last full pass was over.
+const FULL: &str = "books/full";
+
+/// The input of a check.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CheckInput {
+    /// The run, by a name that stays the same when the check is tried again.
+    pub run: String,
+}
+
+/// What a run has to do.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// Whether a full pass of the books is due.
+    pub full_due: bool,
+    /// The venues that there are.
+    pub venues: Vec<String>,
+}
+
+/// What is open.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OpenFindings {
+    /// How many critical ones.
+    pub critical: u32,
+    /// How many warnings.
+    pub warnings: u32,
+    /// The first of them.
+    pub first: Vec<Finding>,
+}
+
+/// What a check of the entries came to, and the seal that it left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sealed {
+    /// What it came to.
+    pub report: CheckReport,
+    /// The seal.
+    pub seal: Seal,
+}
+
+/// Remembers what earlier runs have sealed, elsewhere than in the books.
+pub trait Memory: Send + Sync {
+    /// The last seal that a run has said.
+    fn last_seal(&self) -> BoxFuture<'_, Result<Option<Seal>, String>>;
+}
+
+/// The checks of the books.
+pub struct ReconcileActivities {
+    /// The books.
+    pub books: Books,
+    /// What earlier runs have sealed.
+    pub memory: Arc<dyn Memory>,
+}
+
+#[activities]
+impl ReconcileActivities {
+    /// Says what a run has to do.
+    #[activity(name = "reconcile_plan")]
+    pub async fn plan(self: Arc<Self>, _ctx: ActivityContext) -> Result<Plan, ActivityError> {
+        let (last, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;
+        let venues = self.books.venues().await.map_err(Failure::from)?;
+        Ok(Plan { full_due: last.is_none_or(|last| now - last > FULL_EVERY_MS), venues })
+    }
+
+    /// Holds the books against what the last run has sealed. Put back, or rewritten, they are halted as a whole.
+    #[activity(name = "check_seal")]
+    pub async fn seal(self: Arc<Self>, _ctx: ActivityContext, _input: CheckInput) -> Result<CheckReport, ActivityError> {
+        Ok(self.check_seal().await?)
+    }
+
+    /// Holds every new entry against the one before it, every balance that moved against its last entry; and seals them.
+    #[activity(name = "check_books")]
+    pub async fn news(self: Arc<Self>, _ctx: ActivityContext, input: CheckInput) -> Result<Sealed, ActivityError> {
+        Ok(self.check_news(&input.run).await?)
+    }
+
+    /// The same for all of the books, page by page, and for all that was ever sealed.
+    #[activity(name = "check_books_full")]
+    pub async fn full(self: Arc<Self>, ctx: ActivityContext, input: CheckInput) -> Result<CheckReport, ActivityError> {
+        self.check_everything(&ctx, &input.run).await
+    }
+
+    /// Money in transit against the open payouts.
+    #[activity(name = "check_transit")]
+    pub async fn transit(self: Arc<Self>, _: ActivityContext, input: CheckInput) -> Result<CheckReport, ActivityError> {
+        self.check("transit", &input.run, "money in transit, payout by payout").await
+    }
+
+    /// What is locked against the reservations, and these against what they are for.
+    #[activity(name = "check_reservations")]
+    pub async fn reservations(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        input: CheckInput,
+    ) -> Result<CheckReport, ActivityError> {
+        self.check("reservations", &input.run, "locked balances and open reservations").await
+    }
+
+    /// Intents against their orders, their receipts and the clock.
+    #[activity(name = "check_intents")]
+    pub async fn intents(self: Arc<Self>, _: ActivityContext, input: CheckInput) -> Result<CheckReport, ActivityError> {
+        self.check("intents", &input.run, "intents that are not over, or were over within a day").await
+    }
+
+    /// What is open that nobody answers for.
+    #[activity(name = "findings_open")]
+    pub async fn open(self: Arc<Self>, _ctx: ActivityContext) -> Result<OpenFindings, ActivityError> {
+        let (critical, warnings) = self.books.findings_open().await.map_err(Failure::from)?;
+        let first = self.books.findings(false, SHOWN_MAX).await.map_err(Failure::from)?;
+        let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        Ok(OpenFindings { critical: count(critical), warnings: count(warnings), first })
+    }
+}
+
+impl ReconcileActivities {
+    async fn check(&self, name: &'static str, run: &str, of_what: &str) -> Result<CheckReport, ActivityError> {
+        let deviations = self.books.check(name).await.map_err(Failure::from)?;
+        let report = report(&self.books, name, run, true, &deviations).await?;
+        Ok(CheckReport { note: of_what.to_owned(), ..report })
+    }
+}
+
+/// Takes down what a check has come to.
+pub(crate) async fn report(
+    books: &Books,
+    check: &str,
+    run: &str,
+    complete: bool,
+    deviations: &[Deviation],
+) -> Result<CheckReport, Failure> {
+    for deviation in deviations {
+        tracing::warn!(check, kind = deviation.kind, subject = deviation.subject, "deviates");
+    }
+    Ok(books.findings_report(check, run, complete, deviations, FREEZES_MAX).await?)
+}

@@ -1,0 +1,295 @@
+-- Reconciliation: what a check finds becomes a finding, which closes by itself when it is gone; and the books' own checks:
+-- every entry held against the one before it, every balance against its last entry, and all of it against what an earlier
+-- run has sealed.
+
+SET LOCAL search_path = backstop, public;
+
+-- One thing that should not be. The account is the one concerned, if there is one.
+CREATE TYPE deviation AS (
+    kind text, subject text, severity text, measure text, owner text, asset text, evidence jsonb
+);
+
+-- Whoever follows the findings learns of each once when it opens, and once when it closes.
+CREATE FUNCTION finding_event() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+BEGIN
+    PERFORM emit(format('finding/%s/%s', NEW.kind, NEW.subject),
+                 CASE NEW.state WHEN 'open' THEN 'finding.opened' ELSE 'finding.closed' END,
+                 jsonb_build_object('id', NEW.id, 'kind', NEW.kind, 'subject', NEW.subject, 'severity', NEW.severity,
+                                    'evidence', NEW.evidence));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER findings_open_event AFTER INSERT ON findings FOR EACH ROW EXECUTE FUNCTION finding_event();
+CREATE TRIGGER findings_close_event AFTER UPDATE OF state ON findings
+    FOR EACH ROW WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION finding_event();
+CREATE TRIGGER findings_stay BEFORE DELETE ON findings FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+
+-- Takes down what a check has come to: opens or refreshes a finding for each deviation, and closes those of the same check
+-- that are gone, if the look was complete. A critical one that is new freezes its account; once a run has frozen so many,
+-- it is not single accounts that are wrong: everything is halted instead. Said again, it changes nothing.
+CREATE FUNCTION findings_report(
+    p_check text, p_run text, p_complete boolean, p_deviations jsonb, p_freezes_max int
+) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    d        record;
+    v_id     bigint;
+    v_new    boolean;
+    v_opened int := 0;
+    v_frozen int := 0;
+    v_beyond int := 0;
+    v_closed int := 0;
+BEGIN
+    -- One report of a check at a time.
+    PERFORM pg_advisory_xact_lock(hashtextextended('findings of ' || p_check, 0));
+    FOR d IN
+        SELECT * FROM jsonb_populate_recordset(NULL::deviation, p_deviations) ORDER BY kind, subject
+    LOOP
+        INSERT INTO findings AS f (kind, subject, severity, evidence, found_by, run, measure)
+        VALUES (d.kind, d.subject, d.severity, coalesce(d.evidence, '{}'), p_check, p_run, coalesce(d.measure, ''))
+        ON CONFLICT (kind, subject) WHERE state = 'open' DO UPDATE
+           SET last_seen = clock_timestamp(), evidence = excluded.evidence, severity = excluded.severity,
+               measure = excluded.measure,
+               acknowledged_by = CASE f.measure WHEN excluded.measure THEN f.acknowledged_by END,
+               acknowledged_at = CASE f.measure WHEN excluded.measure THEN f.acknowledged_at END
+        RETURNING f.id, f.xmax = 0 INTO v_id, v_new;
+        CONTINUE WHEN NOT v_new;
+        v_opened := v_opened + 1;
+        CONTINUE WHEN d.severity <> 'critical' OR d.owner IS NULL;
+        IF (SELECT count(*) FROM findings WHERE run = p_run AND froze) >= p_freezes_max THEN
+            v_beyond := v_beyond + 1;
+        ELSE
+            PERFORM account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject));
+            UPDATE findings SET froze = true WHERE id = v_id;
+            v_frozen := v_frozen + 1;
+        END IF;
+    END LOOP;
+    IF v_beyond > 0 THEN
+        PERFORM halt('all', NULL, true, 'reconciliation',
+                     format('check %s found more accounts to freeze than the %s that one run may', p_check, p_freezes_max));
+        PERFORM find('too_many_deviations', p_check, 'critical', jsonb_build_object(
+            'run', p_run, 'frozen', p_freezes_max, 'beyond', v_beyond));
+    END IF;
+    IF p_complete THEN
+        UPDATE findings AS f SET state = 'closed', last_seen = clock_timestamp()
+         WHERE f.state = 'open' AND f.found_by = p_check
+           AND NOT EXISTS (SELECT FROM jsonb_populate_recordset(NULL::deviation, p_deviations) AS x
+                            WHERE (x.kind, x.subject) = (f.kind, f.subject));
+        GET DIAGNOSTICS v_closed = ROW_COUNT;
+    END IF;
+    RETURN jsonb_build_object('opened', v_opened, 'closed', v_closed, 'frozen', v_frozen, 'halted', v_beyond > 0);
+END $$;
+
+-- An operator answers for a finding. One that a check looks for stays open, without a word more, until it is gone or gets
+-- worse; one of something that has happened is over. Returns whether this call changed anything.
+CREATE FUNCTION finding_acknowledge(p_id bigint, p_operator text, p_evidence text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    f findings;
+BEGIN
+    PERFORM refuse_unsigned(p_operator, p_evidence);
+    SELECT * INTO f FROM findings WHERE id = p_id FOR NO KEY UPDATE;
+    IF f.id IS NULL THEN
+        PERFORM refuse('BS008', format('there is no finding %s', p_id), jsonb_build_object('field', 'finding', 'subject', p_id));
+    END IF;
+    IF f.state = 'closed' OR f.acknowledged_by IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    UPDATE findings
+       SET acknowledged_by = p_operator, acknowledged_at = clock_timestamp(),
+           state = CASE WHEN found_by IS NULL THEN 'closed' ELSE state END
+     WHERE id = p_id;
+    INSERT INTO operator_acts (act, subject, operator, evidence)
+    VALUES ('acknowledge finding', format('%s: %s of %s', f.id, f.kind, f.subject), p_operator, p_evidence);
+    RETURN true;
+END $$;
+
+-- What is wrong with an entry, by itself and after the one before it; null: nothing.
+CREATE VIEW entry_faults AS
+    SELECT e.account, e.version, e.key, e.line, e.xid,
+           CASE
+               WHEN e.version > 1 AND b.version IS NULL THEN 'the version before it is missing'
+               WHEN e.available_after <> coalesce(b.available_after, 0) + e.d_available
+                    OR e.locked_after <> coalesce(b.locked_after, 0) + e.d_locked
+                   THEN 'its balance is not the one before it and its own change'
+               WHEN e.available_after < 0 OR e.locked_after < 0 THEN 'its balance is negative'
+               WHEN e.hash <> sha256(coalesce(b.hash, '\x') || convert_to(entry_text(
+                        e.key, e.line, e.kind, e.account, e.version, e.counter, e.d_available, e.d_locked, e.d_transit,
+                        e.available_after, e.locked_after, e.at), 'UTF8'))
+                   THEN 'its hash is not that of its fields and the entry before it'
+           END AS fault
+      FROM entries AS e
+      LEFT JOIN entries AS b ON b.account = e.account AND b.version = e.version - 1;
+
+-- What is wrong with a balance, held against its last entry; null: nothing.
+CREATE VIEW account_faults AS
+    SELECT a.id, a.owner, a.asset, a.version,
+           CASE
+               WHEN a.version <> coalesce(e.version, 0) THEN 'its version is not that of its last entry'
+               WHEN a.available <> coalesce(e.available_after, 0) OR a.locked <> coalesce(e.locked_after, 0)
+                   THEN 'its balance is not that of its last entry'
+               WHEN a.head <> coalesce(e.hash, '\x') THEN 'its head is not the hash of its last entry'
+           END AS fault
+      FROM accounts AS a
+      LEFT JOIN LATERAL (SELECT * FROM entries WHERE account = a.id ORDER BY version DESC LIMIT 1) AS e ON true;
+
+CREATE FUNCTION entry_deviations(p_faults entry_faults[]) RETURNS SETOF deviation
+LANGUAGE sql STABLE AS $$
+    SELECT 'entry_broken', format('entry/%s/%s', f.key, f.line), 'critical', f.fault, a.owner, a.asset,
+           jsonb_build_object('why', f.fault, 'account', f.account, 'version', f.version)
+      FROM unnest(p_faults) AS f JOIN accounts AS a ON a.id = f.account;
+$$;
+
+-- What a run has seen of the books: how many entries, and a digest of all heads, each run's over the one before it. The
+-- run also says it to Temporal, so that books which were put back, or rewritten as a whole, disagree with it later.
+CREATE TABLE seals (
+    seq     bigint PRIMARY KEY,
+    entries bigint NOT NULL,
+    digest  bytea NOT NULL,
+    -- Every entry of a lower transaction id was committed, and seen.
+    cursor  xid8 NOT NULL,
+    at      timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE seal_heads (
+    account bigint NOT NULL REFERENCES accounts,
+    seq     bigint NOT NULL REFERENCES seals,
+    version bigint NOT NULL,
+    head    bytea NOT NULL,
+    PRIMARY KEY (account, seq)
+);
+CREATE INDEX seal_heads_seq ON seal_heads (seq);
+INSERT INTO seals (seq, entries, digest, cursor) VALUES (0, 0, '\x', '0');
+
+CREATE TRIGGER seals_stay BEFORE UPDATE OR DELETE ON seals FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER seal_heads_stay BEFORE UPDATE OR DELETE ON seal_heads FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+
+-- Where to read on. A cursor from the future is one of another cluster, from which these books were copied: all is new.
+CREATE FUNCTION seal_cursor() RETURNS xid8
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN cursor > pg_snapshot_xmax(pg_current_snapshot()) THEN '0' ELSE cursor END
+      FROM seals ORDER BY seq DESC LIMIT 1;
+$$;
+
+-- What is wrong with the entries since `p_from` and with the accounts that they are of. One statement, so one moment.
+CREATE FUNCTION books_news(p_from xid8) RETURNS SETOF deviation
+LANGUAGE sql STABLE AS $$
+    SELECT d.* FROM entry_deviations((SELECT array_agg(f) FROM entry_faults AS f WHERE f.xid >= p_from AND f.fault IS NOT NULL)) AS d
+    UNION ALL
+    SELECT 'account_differs', format('account/%s/%s', f.owner, f.asset), 'critical', f.fault, f.owner, f.asset,
+           jsonb_build_object('why', f.fault, 'version', f.version)
+      FROM account_faults AS f
+     WHERE f.fault IS NOT NULL AND f.id IN (SELECT account FROM entries WHERE xid >= p_from);
+$$;
+
+-- Seals what is new since the last seal. `p_cursor` was taken before it was looked at. Returns the last seal.
+CREATE FUNCTION seal(p_cursor xid8) RETURNS seals
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    v_from  xid8;
+    s       seals;
+    v_heads seal_heads[];
+    v_more  bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('seal', 0));
+    v_from := seal_cursor();
+    SELECT * INTO STRICT s FROM seals ORDER BY seq DESC LIMIT 1;
+    SELECT array_agg(ROW(a.id, s.seq + 1, a.version, a.head)::seal_heads ORDER BY a.id),
+           sum(a.version - coalesce(l.version, 0))
+      INTO v_heads, v_more
+      FROM accounts AS a
+      LEFT JOIN LATERAL (SELECT version FROM seal_heads WHERE account = a.id ORDER BY seq DESC LIMIT 1) AS l ON true
+     WHERE a.id IN (SELECT account FROM entries WHERE xid >= v_from) AND a.version > coalesce(l.version, 0);
+    IF v_heads IS NULL THEN
+        RETURN s;
+    END IF;
+    INSERT INTO seals (seq, entries, digest, cursor)
+    VALUES (s.seq + 1, s.entries + v_more, sha256(s.digest || heads_digest(v_heads)), p_cursor)
+    RETURNING * INTO s;
+    INSERT INTO seal_heads SELECT * FROM unnest(v_heads);
+    RETURN s;
+END $$;
+
+CREATE FUNCTION heads_digest(p_heads seal_heads[]) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT sha256(convert_to(string_agg(format('%s/%s/%s', account, version, encode(head, 'hex')), ' ' ORDER BY account), 'UTF8'))
+      FROM unnest(p_heads);
+$$;
+
+-- Holds what an earlier run has said to Temporal against what is here. Other than that, the books were put back to an earlier
+-- moment, or rewritten as a whole: everything is halted, payouts too, until an operator resumes. A fact of the past: it stays
+-- until an operator answers for it. Returns what is wrong; null: nothing.
+CREATE FUNCTION seal_check(p_seq bigint, p_entries bigint, p_digest bytea) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    s     seals;
+    v_why text;
+BEGIN
+    SELECT * INTO s FROM seals WHERE seq = p_seq;
+    v_why := CASE
+        WHEN s.seq IS NULL THEN format('the books have %s seals, an earlier run has seen %s with %s entries',
+                                       (SELECT max(seq) FROM seals), p_seq, p_entries)
+        WHEN s.digest <> p_digest OR s.entries <> p_entries
+            THEN format('seal %s is not the one that an earlier run has made', p_seq)
+    END;
+    IF v_why IS NOT NULL AND NOT EXISTS (
+        SELECT FROM findings WHERE kind = 'books_restored' AND subject = format('seal/%s/%s', p_seq, encode(p_digest, 'hex')))
+    THEN
+        PERFORM find('books_restored', format('seal/%s/%s', p_seq, encode(p_digest, 'hex')), 'critical',
+                     jsonb_build_object('why', v_why, 'todo', 'let every venue''s history be read, compare, then resume'));
+        PERFORM halt('all', NULL, true, 'reconciliation', v_why);
+    END IF;
+    RETURN v_why;
+END $$;
+
+-- One page of the full pass: the entries after that place, in the order of accounts and versions.
+CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_rows int)
+RETURNS TABLE (account bigint, version bigint, seen bigint, deviations jsonb)
+LANGUAGE sql STABLE AS $$
+    WITH page AS MATERIALIZED (
+        SELECT f FROM entry_faults AS f
+         WHERE (f.account, f.version) > (p_account, p_version)
+         ORDER BY f.account, f.version LIMIT p_rows
+    )
+    SELECT last.account, last.version, (SELECT count(*) FROM page),
+           (SELECT coalesce(jsonb_agg(d), '[]')
+              FROM entry_deviations((SELECT array_agg(f) FROM page WHERE (f).fault IS NOT NULL)) AS d)
+      FROM (SELECT (f).account, (f).version FROM page ORDER BY (f).account DESC, (f).version DESC LIMIT 1) AS last;
+$$;
+
+-- One page of accounts: the balances, what is in transit by the entries and by the payouts, and what was sealed of them.
+CREATE FUNCTION accounts_page(p_after bigint, p_rows int)
+RETURNS TABLE (account bigint, seen bigint, deviations jsonb)
+LANGUAGE sql STABLE AS $$
+    WITH page AS MATERIALIZED (
+        SELECT id, owner, asset, version, fault FROM account_faults WHERE id > p_after ORDER BY id LIMIT p_rows
+    ), faults AS (
+        SELECT id, fault FROM page WHERE fault IS NOT NULL
+        UNION ALL
+        SELECT p.id, 'its entries and its payouts do not agree on what is in transit'
+          FROM page AS p
+         WHERE (SELECT coalesce(sum(d_transit), 0) FROM entries WHERE account = p.id)
+            <> (SELECT coalesce(sum(in_transit), 0) FROM payouts WHERE account = p.id)
+        UNION ALL
+        SELECT p.id, format('version %s is not what was sealed', h.version)
+          FROM page AS p JOIN seal_heads AS h ON h.account = p.id
+          LEFT JOIN entries AS e ON e.account = h.account AND e.version = h.version
+         WHERE e.hash IS DISTINCT FROM h.head
+    )
+    SELECT (SELECT max(id) FROM page), (SELECT count(*) FROM page), coalesce(jsonb_agg(d), '[]')
+      FROM (SELECT DISTINCT ON (p.id) 'account_differs' AS kind, format('account/%s/%s', p.owner, p.asset) AS subject,
+                   'critical' AS severity, f.fault AS measure, p.owner, p.asset,
+                   jsonb_build_object('why', f.fault, 'version', p.version) AS evidence
+              FROM page AS p JOIN faults AS f USING (id)) AS d
+    HAVING (SELECT count(*) FROM page) > 0;
+$$;
+
+-- Whether every seal is made of the one before it and of its heads.
+CREATE FUNCTION seals_broken() RETURNS SETOF deviation
+LANGUAGE sql STABLE AS $$
+    SELECT 'seal_broken', format('seal/%s', s.seq), 'critical', '', NULL, NULL,
+           jsonb_build_object('why', 'its digest is not that of its heads and the seal before it')
+      FROM (SELECT seq, digest, lag(digest) OVER (ORDER BY seq) AS before FROM seals) AS s
+     WHERE s.seq > 0
+       AND s.digest IS DISTINCT FROM sha256(s.before || (SELECT heads_digest(array_agg(h)) FROM seal_heads AS h WHERE h.seq = s.seq));
+$$;

@@ -1,0 +1,144 @@
+//! Reconciliation from outside: its schedule, a run by hand, and what earlier runs have said.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use backstop_activities::reconcile::Memory;
+use backstop_domain::reconcile::{Report, Seal};
+use backstop_workflows::{MAIN_QUEUE, RawInput, Reconcile, search};
+use clap::{Args, Subcommand, value_parser};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture};
+use serde_json::Value;
+use temporalio_client::{
+    Client, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions, WorkflowStartOptions,
+    schedules::{CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleOverlapPolicy, ScheduleSpec},
+    tonic::Code,
+};
+
+use crate::serve::{connect_temporal, register_search_attributes};
+
+/// How many of the last runs are asked for their seal.
+const RUNS_MAX: usize = 20;
+
+/// Temporal's list of workflows, as a memory of what was sealed.
+pub(crate) struct Visibility {
+    pub(crate) client: Client,
+    pub(crate) task_queue: String,
+}
+
+impl Memory for Visibility {
+    fn last_seal(&self) -> BoxFuture<'_, Result<Option<Seal>, String>> {
+        async move {
+            let query =
+                format!("WorkflowType = 'Reconcile' AND TaskQueue = '{}' AND BooksSeal IS NOT NULL", self.task_queue);
+            let options = WorkflowListOptions::builder().limit(RUNS_MAX).build();
+            let runs: Vec<_> = self
+                .client
+                .list_workflows(query, options)
+                .try_collect()
+                .await
+                .map_err(|error| format!("earlier runs could not be listed: {error}"))?;
+            let seals = runs.iter().filter_map(|run| Seal::parse(&run.search_attributes().get(&search::BOOKS_SEAL)?));
+            Ok(seals.max_by_key(|seal| seal.seq))
+        }
+        .boxed()
+    }
+}
+
+/// Where Temporal is.
+#[derive(Args, Clone, Debug)]
+pub struct TemporalAddress {
+    /// Temporal's gRPC endpoint
+    #[arg(long, env = "TEMPORAL_ADDRESS", default_value = "http://127.0.0.1:7233")]
+    temporal_address: String,
+    /// Temporal's namespace
+    #[arg(long, env = "TEMPORAL_NAMESPACE", default_value = "default")]
+    temporal_namespace: String,
+    /// The main task queue; a prefix is allowed, as in `blue.backstop`
+    #[arg(long, env = "BACKSTOP_TASK_QUEUE", default_value = MAIN_QUEUE)]
+    task_queue: String,
+}
+
+impl TemporalAddress {
+    /// The one that a stack has started.
+    pub(crate) fn of(temporal_address: String) -> Self {
+        Self { temporal_address, temporal_namespace: "default".to_owned(), task_queue: MAIN_QUEUE.to_owned() }
+    }
+
+    async fn connect(&self) -> Result<Client> {
+        let client = connect_temporal(&self.temporal_address, &self.temporal_namespace).await?;
+        register_search_attributes(&client, &self.temporal_namespace).await?;
+        Ok(client)
+    }
+
+    /// A name beside the main queue, with its prefix.
+    fn beside(&self, name: &str) -> String {
+        format!("{}{name}", self.task_queue.strip_suffix(MAIN_QUEUE).unwrap_or_default())
+    }
+}
+
+/// What is done with the schedules.
+#[derive(Subcommand)]
+pub enum Schedules {
+    /// Create or update them; again changes nothing, and a paused one stays paused
+    Apply(Apply),
+}
+
+/// The settings of `backstop schedules apply`.
+#[derive(Args, Clone, Debug)]
+pub struct Apply {
+    #[command(flatten)]
+    pub(crate) temporal: TemporalAddress,
+    /// From one reconciliation to the next, s
+    #[arg(long, default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub(crate) every_s: u64,
+}
+
+/// Has `Reconcile` run at fixed times, never two at once.
+///
+/// # Errors
+/// When Temporal can't be reached, or refuses.
+pub async fn apply(options: &Apply) -> Result<String> {
+    let client = options.temporal.connect().await?;
+    let id = options.temporal.beside("reconcile");
+    let spec = ScheduleSpec::from_interval(Duration::from_secs(options.every_s));
+    let action = ScheduleAction::StartWorkflow {
+        workflow_type: "Reconcile".to_owned(),
+        task_queue: options.temporal.task_queue.clone(),
+        workflow_id: id.clone(),
+        input: None,
+    };
+    let create = CreateScheduleOptions::builder()
+        .action(action.clone())
+        .spec(spec.clone())
+        .overlap_policy(ScheduleOverlapPolicy::Skip)
+        .build();
+    let done = match client.create_schedule(&id, create).await {
+        Ok(_) => "is there now",
+        Err(ScheduleError::Rpc(status)) if status.code() == Code::AlreadyExists => {
+            let change = move |update: &mut temporalio_client::schedules::ScheduleUpdate| {
+                update.set_spec(spec).set_action(action).set_overlap_policy(ScheduleOverlapPolicy::Skip);
+            };
+            let handle = client.get_schedule_handle(&id);
+            handle.update(change, temporalio_client::RpcOptions::default()).await.context("updating the schedule")?;
+            "was there before, and is up to date"
+        }
+        Err(error) => return Err(error).context("creating the schedule"),
+    };
+    Ok(format!("schedule {id}, every {} s: {done}\n", options.every_s))
+}
+
+/// Reconciles now, or takes part in a run by hand that is on its way, and waits for what it comes to.
+///
+/// # Errors
+/// When Temporal can't be reached, no worker serves, or the run fails.
+pub(crate) async fn run_now(temporal: &TemporalAddress, input: Option<Value>) -> Result<Report> {
+    let client = temporal.connect().await?;
+    let options = WorkflowStartOptions::new(&temporal.task_queue, temporal.beside("reconcile-now"))
+        .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        .static_summary("reconcile, by hand")
+        .build();
+    let input = RawInput::of(input.unwrap_or_else(|| Value::Object(serde_json::Map::new())));
+    let run = client.start_workflow(Reconcile::run, input, options).await.context("starting the reconciliation")?;
+    run.get_result(WorkflowGetResultOptions::default()).await.context("waiting for the reconciliation")
+}
