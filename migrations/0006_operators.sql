@@ -55,6 +55,12 @@ END $$;
 CREATE FUNCTION account_unfreeze(p_owner text, p_asset text, p_operator text, p_evidence text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 BEGIN
+    IF coalesce(p_operator, '') = '' THEN
+        PERFORM refuse_input('by', 'who decides this');
+    END IF;
+    IF coalesce(p_evidence, '') = '' THEN
+        PERFORM refuse_input('reason', 'why');
+    END IF;
     UPDATE accounts SET frozen_by = NULL WHERE owner = p_owner AND asset = p_asset AND frozen_by IS NOT NULL;
     IF NOT FOUND THEN
         RETURN false;

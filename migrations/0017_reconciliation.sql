@@ -58,8 +58,7 @@ BEGIN
         CONTINUE WHEN d.severity <> 'critical' OR d.owner IS NULL;
         IF (SELECT count(*) FROM findings WHERE run = p_run AND froze) >= p_freezes_max THEN
             v_beyond := v_beyond + 1;
-        ELSE
-            PERFORM account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject));
+        ELSIF account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject)) THEN
             UPDATE findings SET froze = true WHERE id = v_id;
             v_frozen := v_frozen + 1;
         END IF;

@@ -148,9 +148,7 @@ impl ReconcileRequest {
         let checks: Vec<String> = checks.iter().map(ToString::to_string).collect();
         fields.finish()?;
         match checks.iter().find(|check| !CHECKS.contains(&check.as_str())) {
-            Some(other) => {
-                Err(InvalidInput::new("checks", format!("some of {}, got {other:?}", CHECKS.join(", "))))
-            }
+            Some(other) => Err(InvalidInput::new("checks", format!("some of {}, got {other:?}", CHECKS.join(", ")))),
             None => Ok(Self { checks, full }),
         }
     }

@@ -60,11 +60,6 @@ pub struct TemporalAddress {
 }
 
 impl TemporalAddress {
-    /// The one that a stack has started.
-    pub(crate) fn of(temporal_address: String) -> Self {
-        Self { temporal_address, temporal_namespace: "default".to_owned(), task_queue: MAIN_QUEUE.to_owned() }
-    }
-
     async fn connect(&self) -> Result<Client> {
         let client = connect_temporal(&self.temporal_address, &self.temporal_namespace).await?;
         register_search_attributes(&client, &self.temporal_namespace).await?;
@@ -92,6 +87,17 @@ pub struct Apply {
     /// From one reconciliation to the next, s
     #[arg(long, default_value_t = 300, value_parser = value_parser!(u64).range(1..=86_400))]
     pub(crate) every_s: u64,
+}
+
+impl Apply {
+    /// For the local stack, where people look more often.
+    pub(crate) fn local(temporal_address: String) -> Self {
+        let temporal_namespace = "default".to_owned();
+        Self {
+            temporal: TemporalAddress { temporal_address, temporal_namespace, task_queue: MAIN_QUEUE.to_owned() },
+            every_s: 60,
+        }
+    }
 }
 
 /// Has `Reconcile` run at fixed times, never two at once.

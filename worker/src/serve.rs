@@ -21,8 +21,8 @@ use backstop_activities::{
     venue::Binance,
 };
 use backstop_workflows::{
-    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Reconcile, Refund, RunStrategy, Watch, Withdraw, gates_queue, search,
-    venue_queue,
+    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Reconcile, Refund, RunStrategy, Watch, Withdraw,
+    gates_queue, search, venue_queue,
 };
 use reqwest::Url;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};

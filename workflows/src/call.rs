@@ -116,6 +116,17 @@ pub(crate) fn books_options(within: Duration, summary: &str, token: &WorkflowCan
         .build()
 }
 
+/// The options of a check of the books: the same, and it heartbeats, so that a dead worker is noticed.
+pub(crate) fn check_options(within: Duration, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
+    let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: within, start_to_close: within };
+    ActivityOptions::with_close_timeouts(timeouts)
+        .heartbeat_timeout(VENUE_HEARTBEAT)
+        .retry_policy(RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build())
+        .cancellation_token(token.clone())
+        .summary(summary)
+        .build()
+}
+
 /// The options of long work on the books, which heartbeats, and goes on elsewhere when its worker dies.
 pub(crate) fn long_options(within: Duration, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
     let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: within, start_to_close: within };

@@ -47,7 +47,9 @@ impl TemporalDeserializable for RawInput {
         Ok(Self(match payloads.as_slice() {
             [] => Ok(None),
             [payload] if payload.metadata.get("encoding").is_some_and(|e| e.as_slice() == b"json/plain") => {
-                serde_json::from_slice(&payload.data).map(Some).map_err(|error| one(&format!("unreadable JSON: {error}")))
+                serde_json::from_slice(&payload.data)
+                    .map(Some)
+                    .map_err(|error| one(&format!("unreadable JSON: {error}")))
             }
             [_] => Err(one("another encoding")),
             several => Err(one(&format!("{} inputs", several.len()))),

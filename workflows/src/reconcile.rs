@@ -19,7 +19,7 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
 
 use crate::{
-    call::{books_options, long_options},
+    call::{check_options, long_options},
     failure::{StepFailure, classify},
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
@@ -46,7 +46,8 @@ type Ctx = WorkflowContext<Reconcile>;
 impl Reconcile {
     #[init]
     fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
-        let request = input.read_optional(|value| value.map_or_else(|| Ok(ReconcileRequest::default()), ReconcileRequest::read));
+        let request =
+            input.read_optional(|value| value.map_or_else(|| Ok(ReconcileRequest::default()), ReconcileRequest::read));
         Self { request, progress: Progress::default(), report: Report::default() }
     }
 
@@ -96,7 +97,8 @@ impl Reconcile {
 /// Starts operations again whose workflow is gone: the safe repair of what has lost it.
 async fn adopt(ctx: &Ctx) {
     let step = begin(ctx, "adopt", "none");
-    let adopted = ctx.execute_activity(RecoveryActivities::adopt, (), quick(ctx, "start again what has lost its workflow"));
+    let adopted =
+        ctx.execute_activity(RecoveryActivities::adopt, (), quick(ctx, "start again what has lost its workflow"));
     let report = adopted.await.map(|note| CheckReport { note, looked: true, ..CheckReport::default() });
     told(ctx, step, "adopt", report.map_err(|error| classify(&error)));
 }
@@ -131,7 +133,7 @@ where
 }
 
 fn quick(ctx: &Ctx, summary: &str) -> ActivityOptions {
-    books_options(CHECK, summary, &ctx.cancellation_token())
+    check_options(CHECK, summary, &ctx.cancellation_token())
 }
 
 /// Shows what a check has come to, and keeps it for the report.
@@ -147,7 +149,10 @@ fn told(ctx: &Ctx, step: usize, check: &str, result: Result<CheckReport, StepFai
             ctx,
             step,
             StepState::Failed,
-            &format!("{deviations} deviations, {} of them new, {} accounts frozen: {}", report.opened, report.frozen, report.note),
+            &format!(
+                "{deviations} deviations, {} of them new, {} accounts frozen: {}",
+                report.opened, report.frozen, report.note
+            ),
         ),
     }
     ctx.state_mut(|run| run.report.checks.push(report));

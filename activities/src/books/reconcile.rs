@@ -168,7 +168,8 @@ impl Books {
     /// # Errors
     /// When the books can't be reached.
     pub async fn venues(&self) -> Result<Vec<String>, BooksError> {
-        let sql = "SELECT venue FROM networks UNION SELECT venue FROM strategies UNION SELECT venue FROM deposits ORDER BY 1";
+        let sql =
+            "SELECT venue FROM networks UNION SELECT venue FROM strategies UNION SELECT venue FROM deposits ORDER BY 1";
         Ok(sqlx::query_scalar(sql).fetch_all(self.pool()).await?)
     }
 

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{FULL, ReconcileActivities, Sealed, report};
-use crate::failure::Failure;
+use crate::{
+    books::{Books, BooksError},
+    failure::Failure,
+};
 
 /// Entries in one statement of the full pass: short enough to be no burden, and to keep no snapshot for long.
 const PAGE: i32 = 2_000;
@@ -16,11 +19,52 @@ const DEVIATIONS_MAX: usize = 1_000;
 
 /// How far a full pass has come: what its heartbeats carry, so that another worker goes on there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Position {
+pub struct FullPass {
     account: i64,
     version: i64,
-    entries: i64,
-    deviations: Vec<Deviation>,
+    balance: i64,
+    is_over: bool,
+    /// How many entries it has looked at.
+    pub entries: i64,
+    /// How many accounts.
+    pub accounts: i64,
+    /// What is wrong with them.
+    pub deviations: Vec<Deviation>,
+}
+
+impl FullPass {
+    /// Looks at the next page: entries, then accounts, then the seals. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn next_page(&mut self, books: &Books) -> Result<bool, BooksError> {
+        if self.is_over || self.is_enough() {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        if self.accounts == 0
+            && let Some(page) = books.books_page(self.account, self.version, PAGE).await?
+        {
+            (self.account, self.version) = (page.account, page.version);
+            self.entries += page.seen;
+            self.deviations.extend(page.deviations.0);
+        } else if let Some(page) = books.accounts_page(self.balance, PAGE).await? {
+            self.balance = page.account;
+            self.accounts += page.seen;
+            self.deviations.extend(page.deviations.0);
+        } else {
+            self.deviations.extend(books.seals_broken().await?);
+            self.is_over = true;
+        }
+        // It rests for as long as it works, so that transitions hardly notice.
+        tokio::time::sleep(began.elapsed()).await;
+        Ok(true)
+    }
+
+    /// Whether it has seen so much amiss that it looked no further.
+    pub fn is_enough(&self) -> bool {
+        self.deviations.len() >= DEVIATIONS_MAX
+    }
 }
 
 impl ReconcileActivities {
@@ -32,7 +76,7 @@ impl ReconcileActivities {
             None => None,
         };
         let note = match (&wrong, last) {
-            (Some(why), _) => format!("{why}: everything is halted"),
+            (Some(why), _) => format!("{why}; everything was halted for it"),
             (None, Some(seal)) => format!("seal {} of {} entries stands", seal.seq, seal.entries),
             (None, None) => "no earlier run has sealed anything".to_owned(),
         };
@@ -48,32 +92,18 @@ impl ReconcileActivities {
         Ok(Sealed { report: CheckReport { note, ..report }, seal })
     }
 
-    /// Works for as long as it rests, so that transitions hardly notice.
-    pub(super) async fn check_everything(&self, ctx: &ActivityContext, run: &str) -> Result<CheckReport, ActivityError> {
-        let mut at: Position = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
-        while at.deviations.len() < DEVIATIONS_MAX {
-            let began = Instant::now();
-            let page = self.books.books_page(at.account, at.version, PAGE).await.map_err(Failure::from)?;
-            let Some(page) = page else { break };
-            (at.account, at.version) = (page.account, page.version);
-            at.entries += page.seen;
-            at.deviations.extend(page.deviations.0);
-            let _ = ctx.record_heartbeat(at.clone()).await;
-            tokio::time::sleep(began.elapsed()).await;
+    pub(super) async fn check_everything(
+        &self,
+        ctx: &ActivityContext,
+        run: &str,
+    ) -> Result<CheckReport, ActivityError> {
+        let mut pass: FullPass = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
+        while pass.next_page(&self.books).await.map_err(Failure::from)? {
+            let _ = ctx.record_heartbeat(pass.clone()).await;
         }
-        let mut accounts = 0;
-        let mut after = 0;
-        while let Some(page) = self.books.accounts_page(after, PAGE).await.map_err(Failure::from)? {
-            after = page.account;
-            accounts += page.seen;
-            at.deviations.extend(page.deviations.0);
-            let _ = ctx.record_heartbeat(at.clone()).await;
-        }
-        at.deviations.extend(self.books.seals_broken().await.map_err(Failure::from)?);
-        let complete = at.deviations.len() < DEVIATIONS_MAX;
-        let report = report(&self.books, "books", run, complete, &at.deviations).await?;
+        let report = report(&self.books, "books", run, !pass.is_enough(), &pass.deviations).await?;
         let (_, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;
         self.books.watermark_set(FULL, now).await.map_err(Failure::from)?;
-        Ok(CheckReport { note: format!("all {} entries of {accounts} accounts", at.entries), ..report })
+        Ok(CheckReport { note: format!("all {} entries of {} accounts", pass.entries, pass.accounts), ..report })
     }
 }

@@ -2,7 +2,7 @@
 
 mod books;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backstop_domain::reconcile::{CheckReport, Deviation, Finding, Seal};
 use futures::future::BoxFuture;
@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use crate::{books::Books, failure::Failure};
+pub use books::FullPass;
+
+use crate::{beat::beating, books::Books, failure::Failure};
 
 /// How many accounts one run may freeze. More than that are not single accounts that are wrong.
 pub const FREEZES_MAX: i32 = 10;
@@ -18,6 +20,8 @@ pub const FREEZES_MAX: i32 = 10;
 const SHOWN_MAX: i32 = 50;
 /// How long after a full pass the next one is due: a little less than a day, as runs do not begin on the second.
 const FULL_EVERY_MS: i64 = 23 * 3_600_000 + 3_000_000;
+/// The longest pause before a check that could not be made is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// When the last full pass was over.
 const FULL: &str = "books/full";
 
@@ -75,22 +79,29 @@ pub struct ReconcileActivities {
 impl ReconcileActivities {
     /// Says what a run has to do.
     #[activity(name = "reconcile_plan")]
-    pub async fn plan(self: Arc<Self>, _ctx: ActivityContext) -> Result<Plan, ActivityError> {
-        let (last, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;
-        let venues = self.books.venues().await.map_err(Failure::from)?;
-        Ok(Plan { full_due: last.is_none_or(|last| now - last > FULL_EVERY_MS), venues })
+    pub async fn plan(self: Arc<Self>, ctx: ActivityContext) -> Result<Plan, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, async {
+            let (last, now) = self.books.watermark(FULL).await?;
+            let venues = self.books.venues().await?;
+            Ok(Plan { full_due: last.is_none_or(|last| now - last > FULL_EVERY_MS), venues })
+        })
+        .await
     }
 
     /// Holds the books against what the last run has sealed. Put back, or rewritten, they are halted as a whole.
     #[activity(name = "check_seal")]
-    pub async fn seal(self: Arc<Self>, _ctx: ActivityContext, _input: CheckInput) -> Result<CheckReport, ActivityError> {
+    pub async fn seal(
+        self: Arc<Self>,
+        _ctx: ActivityContext,
+        _input: CheckInput,
+    ) -> Result<CheckReport, ActivityError> {
         Ok(self.check_seal().await?)
     }
 
     /// Holds every new entry against the one before it, every balance that moved against its last entry; and seals them.
     #[activity(name = "check_books")]
-    pub async fn news(self: Arc<Self>, _ctx: ActivityContext, input: CheckInput) -> Result<Sealed, ActivityError> {
-        Ok(self.check_news(&input.run).await?)
+    pub async fn news(self: Arc<Self>, ctx: ActivityContext, input: CheckInput) -> Result<Sealed, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.check_news(&input.run)).await
     }
 
     /// The same for all of the books, page by page, and for all that was ever sealed.
@@ -101,39 +112,56 @@ impl ReconcileActivities {
 
     /// Money in transit against the open payouts.
     #[activity(name = "check_transit")]
-    pub async fn transit(self: Arc<Self>, _: ActivityContext, input: CheckInput) -> Result<CheckReport, ActivityError> {
-        self.check("transit", &input.run, "money in transit, payout by payout").await
+    pub async fn transit(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CheckInput,
+    ) -> Result<CheckReport, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.check("transit", &input.run, "money in transit, payout by payout")).await
     }
 
     /// What is locked against the reservations, and these against what they are for.
     #[activity(name = "check_reservations")]
     pub async fn reservations(
         self: Arc<Self>,
-        _ctx: ActivityContext,
+        ctx: ActivityContext,
         input: CheckInput,
     ) -> Result<CheckReport, ActivityError> {
-        self.check("reservations", &input.run, "locked balances and open reservations").await
+        let checked = self.check("reservations", &input.run, "locked balances and open reservations");
+        beating(&ctx, LONGEST_PAUSE, checked).await
     }
 
     /// Intents against their orders, their receipts and the clock.
     #[activity(name = "check_intents")]
-    pub async fn intents(self: Arc<Self>, _: ActivityContext, input: CheckInput) -> Result<CheckReport, ActivityError> {
-        self.check("intents", &input.run, "intents that are not over, or were over within a day").await
+    pub async fn intents(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CheckInput,
+    ) -> Result<CheckReport, ActivityError> {
+        beating(
+            &ctx,
+            LONGEST_PAUSE,
+            self.check("intents", &input.run, "intents that are not over, or were over within a day"),
+        )
+        .await
     }
 
     /// What is open that nobody answers for.
     #[activity(name = "findings_open")]
-    pub async fn open(self: Arc<Self>, _ctx: ActivityContext) -> Result<OpenFindings, ActivityError> {
-        let (critical, warnings) = self.books.findings_open().await.map_err(Failure::from)?;
-        let first = self.books.findings(false, SHOWN_MAX).await.map_err(Failure::from)?;
-        let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-        Ok(OpenFindings { critical: count(critical), warnings: count(warnings), first })
+    pub async fn open(self: Arc<Self>, ctx: ActivityContext) -> Result<OpenFindings, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, async {
+            let (critical, warnings) = self.books.findings_open().await?;
+            let first = self.books.findings(false, SHOWN_MAX).await?;
+            let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+            Ok(OpenFindings { critical: count(critical), warnings: count(warnings), first })
+        })
+        .await
     }
 }
 
 impl ReconcileActivities {
-    async fn check(&self, name: &'static str, run: &str, of_what: &str) -> Result<CheckReport, ActivityError> {
-        let deviations = self.books.check(name).await.map_err(Failure::from)?;
+    async fn check(&self, name: &'static str, run: &str, of_what: &str) -> Result<CheckReport, Failure> {
+        let deviations = self.books.check(name).await?;
         let report = report(&self.books, name, run, true, &deviations).await?;
         Ok(CheckReport { note: of_what.to_owned(), ..report })
     }

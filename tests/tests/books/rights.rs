@@ -206,8 +206,7 @@ async fn every_function_with_the_owners_rights_has_a_search_path_of_its_own() {
         "SELECT proname::text FROM pg_proc
           WHERE pronamespace = 'backstop'::regnamespace AND NOT prosecdef AND provolatile = 'v' AND proname IN ({names})"
     );
-    let writing: Vec<String> =
-        sqlx::query_scalar(AssertSqlSafe(writing)).fetch_all(&mut desk.owner).await.unwrap();
+    let writing: Vec<String> = sqlx::query_scalar(AssertSqlSafe(writing)).fetch_all(&mut desk.owner).await.unwrap();
     assert_eq!(writing, Vec::<String>::new());
 }
 

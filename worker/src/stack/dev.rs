@@ -17,7 +17,10 @@ use super::{
     demo::{STRATEGY, let_prices_wander, prepare_books, start_demo_strategy},
     process::{end_leftovers, is_listening},
 };
-use crate::serve::{connect_temporal, register_search_attributes, stop_signal};
+use crate::{
+    reconcile::{Apply, apply},
+    serve::{connect_temporal, register_search_attributes, stop_signal},
+};
 
 const DATABASE: &str = "backstop";
 const KEY: &str = "demo-key";
@@ -151,13 +154,16 @@ impl Stack {
         prepare_books(&postgres.owner(DATABASE), DATABASE).await?;
         step("Temporal");
         let temporal = Temporal::start(tools, state, config.temporal_port, Some(config.ui_port)).await?;
-        let client = connect_temporal(&self.temporal.insert(temporal).address(), "default").await?;
+        let temporal_address = self.temporal.insert(temporal).address();
+        let client = connect_temporal(&temporal_address, "default").await?;
         register_search_attributes(&client, "default").await?;
         step("the simulator");
         self.simulator = Some(start_simulator(config).await?);
         let_prices_wander(config.simulator_admin_port).await?;
         step("the worker");
         self.worker = Some(start_worker(config).await?);
+        step("the schedules");
+        apply(&Apply::local(temporal_address)).await?;
         step("a strategy");
         start_demo_strategy(&client).await?;
         Ok(())

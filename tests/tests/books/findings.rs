@@ -1,0 +1,141 @@
+//! Goal: what a check finds opens one finding, freezes the account concerned, alarms until somebody answers for it, and is
+//! over when it is gone.
+
+use backstop_domain::{
+    RefusalKind,
+    reconcile::{Deviation, Severity},
+};
+use serde_json::json;
+
+use crate::desk::{Desk, assert_refused, order};
+
+fn wrong(subject: &str, measure: &str) -> Deviation {
+    Deviation {
+        kind: "too_thin".into(),
+        subject: subject.into(),
+        severity: Severity::Critical,
+        measure: Some(measure.into()),
+        owner: Some(subject.into()),
+        asset: Some("BTC".into()),
+        evidence: json!({"thickness": measure}),
+    }
+}
+
+/// One look of the check `ice`: how many findings were opened, were closed, and how many accounts frozen.
+async fn look(desk: &Desk, run: &str, deviations: &[Deviation]) -> (u32, u32, u32) {
+    let report = desk.books.findings_report("ice", run, true, deviations, 3).await.unwrap();
+    (report.opened, report.closed, report.frozen)
+}
+
+async fn events(desk: &mut Desk) -> Vec<String> {
+    desk.texts("SELECT kind FROM outbox WHERE aggregate LIKE 'finding/%' ORDER BY id").await
+}
+
+#[tokio::test]
+async fn a_deviation_is_one_finding_that_opens_and_closes_and_is_another_when_it_comes_back() {
+    let mut desk = Desk::open().await;
+    assert_eq!(look(&desk, "1", &[wrong("alice", "2 cm")]).await, (1, 0, 1));
+    assert_eq!(look(&desk, "1", &[wrong("alice", "2 cm")]).await, (0, 0, 0));
+    assert_eq!(look(&desk, "2", &[wrong("alice", "1 cm")]).await, (0, 0, 0));
+    assert_eq!(desk.findings().await, ["too_thin alice"]);
+    assert_eq!(desk.texts("SELECT evidence ->> 'thickness' FROM findings").await, ["1 cm"]);
+    assert_eq!(look(&desk, "3", &[]).await, (0, 1, 0));
+    assert_eq!(look(&desk, "4", &[]).await, (0, 0, 0));
+    assert_eq!(look(&desk, "5", &[wrong("alice", "2 cm")]).await, (1, 0, 0));
+    assert_eq!(events(&mut desk).await, ["finding.opened", "finding.closed", "finding.opened"]);
+    assert_eq!(desk.texts("SELECT state FROM findings ORDER BY id").await, ["closed", "open"]);
+}
+
+#[tokio::test]
+async fn a_look_that_was_not_complete_and_the_look_of_another_check_close_nothing() {
+    let mut desk = Desk::open().await;
+    look(&desk, "1", &[wrong("alice", "2 cm")]).await;
+    desk.books.find("slippery", "bob", "warning", &json!({})).await.unwrap();
+    desk.books.findings_report("ice", "2", false, &[], 3).await.unwrap();
+    desk.books.findings_report("snow", "2", true, &[], 3).await.unwrap();
+    assert_eq!(desk.findings().await, ["too_thin alice", "slippery bob"]);
+    look(&desk, "3", &[]).await;
+    assert_eq!(desk.findings().await, ["slippery bob"]);
+}
+
+#[tokio::test]
+async fn the_account_of_a_critical_one_is_frozen_in_its_name_until_an_operator_lifts_that() {
+    let mut desk = Desk::open().await;
+    look(&desk, "1", &[wrong("alice", "2 cm"), Deviation { severity: Severity::Warning, ..wrong("bob", "9 cm") }])
+        .await;
+    let refused = desk.books.payout_open(&order("r", "0.1")).await;
+    assert_refused(refused, RefusalKind::Frozen, "frozen_by", "finding 1: too_thin of alice");
+    assert!(desk.books.deposit_credit("binance", "d-1", Some("alice"), "BTC", "1".parse().unwrap()).await.unwrap());
+    assert_eq!(desk.texts("SELECT owner FROM accounts WHERE frozen_by IS NOT NULL").await, ["alice"]);
+    assert!(desk.books.account_unfreeze("alice", "BTC", "olga", "the ice is thick").await.unwrap());
+    assert!(!desk.books.account_unfreeze("alice", "BTC", "olga", "the ice is thick").await.unwrap());
+    // Still there, but a person has decided about it.
+    assert_eq!(look(&desk, "2", &[wrong("alice", "2 cm")]).await, (0, 1, 0));
+    assert!(desk.books.payout_open(&order("r-2", "0.1")).await.unwrap().applied);
+    assert_eq!(desk.acts().await, ["unfreeze alice/BTC olga the ice is thick"]);
+}
+
+#[tokio::test]
+async fn so_many_accounts_are_no_single_ones_and_everything_is_halted_instead() {
+    let mut desk = Desk::open().await;
+    let many: Vec<Deviation> = (0..5).map(|n| wrong(&format!("u-{n}"), "0 cm")).collect();
+    assert_eq!(look(&desk, "1", &many[..2]).await, (2, 0, 2));
+    assert_eq!(desk.texts("SELECT scope FROM halts").await, Vec::<String>::new());
+    assert_eq!(look(&desk, "1", &many).await, (3, 0, 1));
+    assert_eq!(
+        desk.texts("SELECT owner FROM accounts WHERE frozen_by IS NOT NULL ORDER BY 1").await,
+        ["u-0", "u-1", "u-2"]
+    );
+    assert_eq!(
+        desk.texts("SELECT concat_ws(' ', scope, payouts, halted_by) FROM halts").await,
+        ["all t reconciliation"]
+    );
+    assert_eq!(desk.findings().await.len(), 6);
+    assert_eq!(desk.texts("SELECT subject FROM findings WHERE kind = 'too_many_deviations'").await, ["ice"]);
+    // The next run may freeze again.
+    assert_eq!(look(&desk, "2", &[wrong("u-9", "0 cm")]).await, (1, 5, 1));
+}
+
+#[tokio::test]
+async fn somebody_answers_for_a_finding_until_it_gets_worse() {
+    let mut desk = Desk::open().await;
+    look(&desk, "1", &[wrong("alice", "2 cm")]).await;
+    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0));
+    assert!(desk.books.finding_acknowledge(1, "olga", "ticket 3").await.unwrap());
+    assert!(!desk.books.finding_acknowledge(1, "olga", "ticket 3").await.unwrap());
+    look(&desk, "2", &[wrong("alice", "2 cm")]).await;
+    assert_eq!(desk.books.findings_open().await.unwrap(), (0, 0));
+    assert_eq!(desk.findings().await, ["too_thin alice"]);
+    look(&desk, "3", &[wrong("alice", "1 cm")]).await;
+    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0));
+    assert_eq!(desk.acts().await, ["acknowledge finding 1: too_thin of alice olga ticket 3"]);
+}
+
+#[tokio::test]
+async fn what_has_happened_is_over_when_somebody_answers_for_it() {
+    let mut desk = Desk::open().await;
+    desk.books.find("slippery", "bob", "critical", &json!({})).await.unwrap();
+    assert!(desk.books.finding_acknowledge(1, "olga", "salted").await.unwrap());
+    assert_eq!(desk.findings().await, Vec::<String>::new());
+    assert_eq!(events(&mut desk).await, ["finding.opened", "finding.closed"]);
+    assert!(!desk.books.finding_acknowledge(1, "olga", "salted").await.unwrap());
+}
+
+#[tokio::test]
+async fn an_answer_without_a_name_a_reason_or_a_finding_changes_nothing() {
+    let mut desk = Desk::open().await;
+    desk.books.find("slippery", "bob", "critical", &json!({})).await.unwrap();
+    let before = desk.everything().await;
+    let answer = desk.books.finding_acknowledge(1, "", "salted").await;
+    assert_refused(answer, RefusalKind::InvalidInput, "field", "by");
+    assert_refused(desk.books.finding_acknowledge(1, "olga", "").await, RefusalKind::InvalidInput, "field", "reason");
+    assert_refused(
+        desk.books.finding_acknowledge(7, "olga", "salted").await,
+        RefusalKind::NotFound,
+        "field",
+        "finding",
+    );
+    let unsigned = desk.books.account_unfreeze("alice", "BTC", "olga", "").await;
+    assert_refused(unsigned, RefusalKind::InvalidInput, "field", "reason");
+    assert_eq!(desk.everything().await, before);
+}
