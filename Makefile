@@ -15,8 +15,9 @@ test: build ## format, lints, and every test on real servers of its own
 fault-matrix: build ## every saga by every fault; CELL='refund/killed' runs a part of it, SEED=7 with other choices
 	@CELL='$(CELL)' SEED='$(SEED)' PARALLEL='$(PARALLEL)' $(TARGET)/with-servers $(TARGET)/fault-matrix
 
-bench: build ## how much of a venue's pace several processes use
+bench: build ## how much of a venue's pace several processes use, and what reconciling a million entries costs
 	@$(TARGET)/with-servers $(TARGET)/bench-pacing
+	@$(TARGET)/with-servers $(TARGET)/bench-reconcile
 
 build: tools
 	cargo build --workspace --locked

@@ -49,11 +49,11 @@ impl Memory for Visibility {
 #[derive(Args, Clone, Debug)]
 pub struct TemporalAddress {
     /// Temporal's gRPC endpoint
-    #[arg(long, env = "TEMPORAL_ADDRESS", default_value = "http://127.0.0.1:7233")]
-    temporal_address: String,
+    #[arg(long = "temporal-address", env = "TEMPORAL_ADDRESS", default_value = "http://127.0.0.1:7233")]
+    address: String,
     /// Temporal's namespace
-    #[arg(long, env = "TEMPORAL_NAMESPACE", default_value = "default")]
-    temporal_namespace: String,
+    #[arg(long = "temporal-namespace", env = "TEMPORAL_NAMESPACE", default_value = "default")]
+    namespace: String,
     /// The main task queue; a prefix is allowed, as in `blue.backstop`
     #[arg(long, env = "BACKSTOP_TASK_QUEUE", default_value = MAIN_QUEUE)]
     task_queue: String,
@@ -61,8 +61,8 @@ pub struct TemporalAddress {
 
 impl TemporalAddress {
     async fn connect(&self) -> Result<Client> {
-        let client = connect_temporal(&self.temporal_address, &self.temporal_namespace).await?;
-        register_search_attributes(&client, &self.temporal_namespace).await?;
+        let client = connect_temporal(&self.address, &self.namespace).await?;
+        register_search_attributes(&client, &self.namespace).await?;
         Ok(client)
     }
 
@@ -91,12 +91,9 @@ pub struct Apply {
 
 impl Apply {
     /// For the local stack, where people look more often.
-    pub(crate) fn local(temporal_address: String) -> Self {
-        let temporal_namespace = "default".to_owned();
-        Self {
-            temporal: TemporalAddress { temporal_address, temporal_namespace, task_queue: MAIN_QUEUE.to_owned() },
-            every_s: 60,
-        }
+    pub(crate) fn local(address: String) -> Self {
+        let namespace = "default".to_owned();
+        Self { temporal: TemporalAddress { address, namespace, task_queue: MAIN_QUEUE.to_owned() }, every_s: 60 }
     }
 }
 

@@ -45,6 +45,7 @@ type Ctx = WorkflowContext<Reconcile>;
 #[workflow_methods]
 impl Reconcile {
     #[init]
+    #[allow(clippy::needless_pass_by_value)] // the signature that the SDK calls
     fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
         let request =
             input.read_optional(|value| value.map_or_else(|| Ok(ReconcileRequest::default()), ReconcileRequest::read));
