@@ -39,6 +39,12 @@ CREATE VIEW unfinished AS
        AND NOT EXISTS (SELECT FROM payouts AS p WHERE p.payout_id = 'refund/' || x.reservation_id)
      ORDER BY f.order_id, x.changed_at);
 
+-- That an operation was started again is on the record. The operation's own rows say what it has done since.
+CREATE FUNCTION adoption_note(p_holder text, p_workflow text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+    SELECT emit(p_holder, 'operation.adopted', jsonb_build_object('workflow_id', p_holder, 'workflow', p_workflow));
+$$;
+
 -- Restored from a backup, the books may have lost what a workflow knows to have happened: that a payout was opened, and
 -- how often it was attempted. It is taken down again, as a fact, and a critical finding says so. What the venue made of
 -- the attempts, its record has to tell: their time begins anew, so that nothing is given up too early. Where the venue's

@@ -54,6 +54,7 @@ impl RecoveryActivities {
                 let new = start.map_err(|message| Failure::Again { kind: "NotStarted", message, after: None })?;
                 if new {
                     tracing::warn!(holder = operation.holder, "had lost its workflow; started again");
+                    self.books.adoption_note(operation).await?;
                     started.push(operation.holder.clone());
                 }
             }

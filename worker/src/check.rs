@@ -31,7 +31,17 @@ pub struct Check {
     within_s: u64,
 }
 
-/// What is done with findings. Without a word, the open ones are listed.
+/// The settings of `backstop findings`. Without a word more, the open ones are listed.
+#[derive(Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+pub struct Findings {
+    #[command(subcommand)]
+    command: Option<FindingsCommand>,
+    #[command(flatten)]
+    books: Option<BooksAddress>,
+}
+
+/// What is done with findings.
 #[derive(Subcommand)]
 pub enum FindingsCommand {
     /// List the open ones
@@ -137,8 +147,10 @@ fn list(findings: &[Finding]) -> String {
 ///
 /// # Errors
 /// When the books can't be reached, or refuse.
-pub async fn findings(command: FindingsCommand) -> Result<String> {
-    match command {
+pub async fn findings(options: Findings) -> Result<String> {
+    let open = |books| FindingsCommand::List { all: false, json: false, books };
+    let command = options.command.or(options.books.map(open));
+    match command.context("DATABASE_URL: expected the books")? {
         FindingsCommand::List { all, json, books } => {
             let findings = books.connect().await?.findings(all, 1_000).await?;
             Ok(match (json, findings.is_empty()) {

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::{Context, Result};
 use backstop::{
-    check::{self, FindingsCommand},
+    check,
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
     operate,
@@ -49,8 +49,7 @@ enum Command {
     /// Reconcile now: the books against themselves and the venues. Exit status 1: a critical finding is open
     Check(check::Check),
     /// What was found, and who answers for it
-    #[command(subcommand)]
-    Findings(FindingsCommand),
+    Findings(check::Findings),
     /// Lift the freeze of an account
     Unfreeze(check::Unfreeze),
     /// Have reconciliation run by itself
@@ -111,7 +110,7 @@ async fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
-        Command::Findings(command) => check::findings(command).await.map(|text| print!("{text}")),
+        Command::Findings(options) => check::findings(options).await.map(|text| print!("{text}")),
         Command::Unfreeze(options) => check::unfreeze(options).await.map(|text| print!("{text}")),
         Command::Schedules(Schedules::Apply(options)) => reconcile::apply(&options).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,

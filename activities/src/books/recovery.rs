@@ -34,6 +34,16 @@ impl Books {
         Ok(query.bind(millis(quiet)).bind(after).fetch_all(self.pool()).await?)
     }
 
+    /// Takes down that an operation was started again, because its workflow was gone.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn adoption_note(&self, operation: &Unfinished) -> Result<(), BooksError> {
+        let query = sqlx::query("SELECT adoption_note($1, $2)").bind(&operation.holder).bind(&operation.workflow);
+        query.execute(self.pool()).await?;
+        Ok(())
+    }
+
     /// Takes down again what a workflow knows of its payout and restored books have lost: so many attempts, of which the
     /// venue accepted the last as `venue_reference`, where that is known.
     ///

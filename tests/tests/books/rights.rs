@@ -11,6 +11,7 @@ const CALLABLE: &[&str] = &[
     "account_unfreeze",
     "accounts_page",
     "adjustment_post",
+    "adoption_note",
     "attempt_live",
     "books_news",
     "books_page",

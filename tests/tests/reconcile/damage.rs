@@ -156,5 +156,7 @@ async fn an_operation_that_has_lost_its_workflow_is_started_again() {
     let adopted = wait_until(DEADLINE, async || check(&world).await.checks[0].note.contains(&again)).await;
     assert!(adopted, "{id} was not started again");
     world.reaches(&id, "settled").await;
+    let noted = "SELECT count(*)::text FROM outbox WHERE kind = 'operation.adopted' AND aggregate = $1";
+    world.books_say(noted, &id, "1").await;
     assert!(check(&world).await.checks[0].note.starts_with("0 operations are not over"));
 }

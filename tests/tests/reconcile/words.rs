@@ -14,7 +14,8 @@ async fn what_is_wrong_with_a_word_is_named_and_nothing_is_changed() {
         (&["unfreeze", "--user", "u", "--by", "olga", "--reason", "x"], "--asset", 2),
         (&["unfreeze", "--user", "u", "--asset", "BTC", "--by", "olga", "--reason", "x"], "was not frozen", 0),
         (&["schedules", "apply", "--every-s", "0"], "--every-s", 2),
-        (&["findings", "list"], "nothing is wrong that anybody has found", 0),
+        (&["findings"], "nothing is wrong that anybody has found", 0),
+        (&["findings", "list", "--all", "--json"], "[]", 0),
         (&["check", "--within-s", "1"], "does a worker serve?", 2),
     ] {
         let (text, code) = says(&world, words).await;
