@@ -7,7 +7,8 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use crate::failure::Failure;
 
 const POLL_FIRST: Duration = Duration::from_millis(250);
-const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
+/// Often enough for the server to notice within its heartbeat timeout that a worker has died.
+pub(crate) const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// Grows by half with every try, up to the longest.
 fn pause(tries: u32, longest: Duration) -> Duration {

@@ -54,8 +54,6 @@ const VENUE_TIMEOUT: Duration = Duration::from_secs(3_600);
 const VENUE_HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// Venue activities say themselves when they want to be tried again; this is for those that could not say anything.
 const VENUE_RETRY: Duration = Duration::from_millis(100);
-/// How soon the server notices that a worker died in the middle of long work on the books. Above their statement's time.
-const LONG_HEARTBEAT: Duration = Duration::from_secs(15);
 /// A wait at the gates steps aside by itself before this.
 const GATE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon the server notices that a worker died while it waited there. Seldom: those who wait may be many.
@@ -122,17 +120,6 @@ pub(crate) fn check_options(within: Duration, summary: &str, token: &WorkflowCan
     ActivityOptions::with_close_timeouts(timeouts)
         .heartbeat_timeout(VENUE_HEARTBEAT)
         .retry_policy(RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build())
-        .cancellation_token(token.clone())
-        .summary(summary)
-        .build()
-}
-
-/// The options of long work on the books, which heartbeats, and goes on elsewhere when its worker dies.
-pub(crate) fn long_options(within: Duration, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
-    let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose { schedule_to_close: within, start_to_close: within };
-    ActivityOptions::with_close_timeouts(timeouts)
-        .heartbeat_timeout(LONG_HEARTBEAT)
-        .retry_policy(RetryPolicy::builder().initial_interval(Duration::from_secs(1)).build())
         .cancellation_token(token.clone())
         .summary(summary)
         .build()

@@ -19,7 +19,7 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
 
 use crate::{
-    call::{check_options, long_options},
+    call::check_options,
     failure::{StepFailure, classify},
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
@@ -117,7 +117,7 @@ async fn books(ctx: &Ctx, input: &CheckInput, full: bool) {
     }
     if full {
         let step = begin(ctx, "all of the books", "none: a look");
-        let options = long_options(FULL, "check all entries", &ctx.cancellation_token());
+        let options = check_options(FULL, "check all entries", &ctx.cancellation_token());
         let all = ctx.execute_activity(ReconcileActivities::full, input.clone(), options).await;
         told(ctx, step, "all of the books", all.map_err(|error| classify(&error)));
     }

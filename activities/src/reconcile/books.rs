@@ -8,6 +8,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{FULL, ReconcileActivities, Sealed, report};
 use crate::{
+    beat::HEARTBEAT_EVERY,
     books::{Books, BooksError},
     failure::Failure,
 };
@@ -98,8 +99,19 @@ impl ReconcileActivities {
         run: &str,
     ) -> Result<CheckReport, ActivityError> {
         let mut pass: FullPass = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
-        while pass.next_page(&self.books).await.map_err(Failure::from)? {
-            let _ = ctx.record_heartbeat(pass.clone()).await;
+        let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
+        loop {
+            let so_far = pass.clone();
+            let mut page = std::pin::pin!(pass.next_page(&self.books));
+            let more = loop {
+                tokio::select! {
+                    more = &mut page => break more.map_err(Failure::from)?,
+                    _ = beats.tick() => { let _ = ctx.record_heartbeat(so_far.clone()).await; }
+                }
+            };
+            if !more {
+                break;
+            }
         }
         let report = report(&self.books, "books", run, !pass.is_enough(), &pass.deviations).await?;
         let (_, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;

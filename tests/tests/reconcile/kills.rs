@@ -12,13 +12,15 @@ async fn a_worker_that_dies_around_any_check_changes_nothing_about_what_is_found
     let user = refund["user_id"].as_str().unwrap();
     assert_eq!(world.run(&refund).await.kind(), "settled");
     damage(&world, format!("UPDATE accounts SET locked = 1 WHERE owner = '{user}'")).await;
-    let checks = ["check_seal", "check_books", "check_reservations", "findings_open"];
+    let checks = ["check_seal", "check_books", "check_books_full", "check_reservations", "findings_open"];
     for (n, check) in checks.iter().enumerate() {
         for end in ["before", "after"] {
             let failpoint = format!("{check}.{end}");
             world.arm(&failpoint, "kill");
             let id = format!("reconcile/{n}-{end}");
-            world.start_any("Reconcile", &id, &json!({"checks": ["seal", "books", "reservations"]})).await;
+            world
+                .start_any("Reconcile", &id, &json!({"full": true, "checks": ["seal", "books", "reservations"]}))
+                .await;
             world.worker_dies().await;
             world.start_worker().await;
             world.end_of(&id).await;
