@@ -237,6 +237,18 @@ impl Exchange {
         orders[0].clone()
     }
 
+    /// How many requests to place an order it has received, and how many of them were in its hands at the same moment.
+    pub async fn placements(&self) -> (u64, u64) {
+        let counts = self.list(&format!("/traffic?method=POST&path={ORDER}")).await;
+        let number = |name: &str| counts.first().and_then(|count| count[name].as_u64()).unwrap_or_default();
+        (number("received"), number("most_in_flight"))
+    }
+
+    /// Every trade that it really made.
+    pub async fn all_trades(&self) -> Vec<Value> {
+        self.list("/trades").await
+    }
+
     /// Every order it really has.
     pub async fn all_orders(&self) -> Vec<Value> {
         self.list("/orders").await

@@ -6,3 +6,4 @@ pub mod operate;
 pub mod serve;
 pub mod stack;
 mod start;
+pub mod venues;
