@@ -15,7 +15,11 @@ use super::{
     report::{Spread, VenueRow},
     starters::{Done, Said},
 };
-use crate::{books_checker, intents::order_of};
+use crate::{
+    books_checker,
+    exchange::{DEPOSITS, ORDER},
+    intents::order_of,
+};
 
 #[derive(Debug, FromRow)]
 struct Intent {
@@ -288,9 +292,12 @@ impl Most {
 async fn of_venues(stage: &Stage, options: &Options, most: &Most) -> (Vec<VenueRow>, Vec<String>) {
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for venue in &stage.venues {
-        let (placements, at_once) = venue.exchange.placements().await;
+        let (placements, at_once) = venue.exchange.traffic("POST", ORDER).await;
         if usize::try_from(at_once).unwrap() > options.venue_gate {
             wrong.push(format!("{}: {at_once} orders were placed at once, by its own record", venue.name));
+        }
+        if venue.exchange.traffic("GET", DEPOSITS).await.0 == 0 {
+            wrong.push(format!("{} is not watched: nobody has asked it for deposits", venue.name));
         }
         let (has, moved) = (venue.exchange.balances().await, venue.exchange.moved().await);
         for (coin, initial) in &venue.initial {

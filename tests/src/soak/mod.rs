@@ -60,11 +60,12 @@ impl Options {
     pub fn small() -> Self {
         Self {
             intents: 150,
-            strategies: 9,
-            kill_every: Duration::from_secs(1),
-            started_ahead: 40,
-            venue_gate: 2,
-            global_gate: 5,
+            strategies: 15,
+            // Whoever waits at the gates with a worker that dies is given to the other after 5 s.
+            kill_every: Duration::from_millis(2_500),
+            started_ahead: 60,
+            venue_gate: 3,
+            global_gate: 7,
             ..Self::default()
         }
     }

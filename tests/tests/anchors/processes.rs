@@ -79,7 +79,7 @@ async fn of_24_intents_that_are_dispatched_twice_to_two_processes_after_a_slow_c
         assert_eq!(world.exchange.orders(&order_of(intent)).await.len(), 1, "{intent}");
         assert_eq!(world.exchange.sends(&order_of(intent)).await, 1, "{intent}");
     }
-    assert_eq!(world.exchange.placements().await, (24, 1), "so many placements, so many of them at once");
+    assert_eq!(world.exchange.traffic("POST", ORDER).await, (24, 1), "so many placements, so many of them at once");
     let unsound = books_checker::check(&mut world.database.owner().await).await;
     assert!(unsound.is_empty(), "{unsound:#?}");
     for worker in

@@ -10,7 +10,7 @@ async fn intents_at_three_venues_through_workers_that_are_killed_are_executed_on
     let (stage, report) = soak::run(&options).await;
     println!("{}", report.text());
     assert!(report.wrong.is_empty(), "{}", report.text());
-    assert!(report.kills() > 2 && report.count("done") > options.intents / 2, "{}", report.text());
+    assert!(report.kills() > 1 && report.count("done") > options.intents / 2, "{}", report.text());
     // And whoever judged would have seen it.
     stage.place_behind_the_books(&stage.venues[1]).await;
     let seen = stage.orders_that_disagree().await;
