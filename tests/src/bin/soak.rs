@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         started_ahead: number("STARTED_AHEAD", usual.started_ahead),
         venue_gate: number("VENUE_GATE", usual.venue_gate),
         global_gate: number("GLOBAL_GATE", usual.global_gate),
-        venue_delay: usual.venue_delay,
+        ..usual
     };
     println!("{options:?}");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -21,6 +21,7 @@ pub(super) struct Fleet {
     dice: Dice,
     kill_every: Duration,
     kills: usize,
+    kills_max: usize,
 }
 
 impl Fleet {
@@ -29,12 +30,14 @@ impl Fleet {
         for name in WORKERS {
             workers.push(spawn(stage, name).await);
         }
-        Self { workers, dice: Dice::new("kills", options.seed), kill_every: options.kill_every, kills: 0 }
+        let Options { seed, kill_every, kills_max, .. } = *options;
+        Self { workers, dice: Dice::new("kills", seed), kill_every, kills: 0, kills_max }
     }
 
-    /// Kills one after the other with SIGKILL, and starts it again, until `ended` says that there is no more to do.
+    /// Kills one after the other with SIGKILL, and starts it again, until `ended` says that there is no more to do,
+    /// or it was often enough.
     pub(super) async fn harass(&mut self, stage: &Stage, mut ended: watch::Receiver<bool>) {
-        for turn in (0..WORKERS.len()).cycle() {
+        for turn in (0..WORKERS.len()).cycle().take(self.kills_max) {
             let percent = u32::try_from(50 + self.dice.below(101)).unwrap();
             let pause = self.kill_every * percent / 100;
             if tokio::time::timeout(pause, ended.wait_for(|ended| *ended)).await.is_ok() {

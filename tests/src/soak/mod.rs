@@ -30,6 +30,8 @@ pub struct Options {
     pub seed: u64,
     /// From one kill to the next, on average.
     pub kill_every: Duration,
+    /// How many kills there are at most.
+    pub kills_max: usize,
     /// How many workflows are started ahead of those that have ended.
     pub started_ahead: usize,
     /// How many intents may be in flight at a venue.
@@ -47,6 +49,7 @@ impl Default for Options {
             strategies: 50,
             seed: 1,
             kill_every: Duration::from_secs(6),
+            kills_max: usize::MAX,
             started_ahead: 120,
             venue_gate: 8,
             global_gate: 20,
@@ -61,8 +64,10 @@ impl Options {
         Self {
             intents: 150,
             strategies: 15,
-            // Whoever waits at the gates with a worker that dies is given to the other after 5 s.
-            kill_every: Duration::from_millis(2_500),
+            // Whoever waits at the gates with a worker that dies is given to the other after 5 s: where that is slow
+            // anyway, it would be killed again before.
+            kill_every: Duration::from_secs(1),
+            kills_max: 4,
             started_ahead: 60,
             venue_gate: 3,
             global_gate: 7,
