@@ -2,7 +2,9 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
 
-.PHONY: dev test fault-matrix bench tools build clean-state
+SOAK := INTENTS STRATEGIES SEED KILL_EVERY_MS STARTED_AHEAD VENUE_GATE GLOBAL_GATE
+
+.PHONY: dev test fault-matrix soak bench tools build clean-state
 
 dev: build ## everything on this machine; Ctrl-C stops it
 	@$(TARGET)/backstop dev
@@ -14,6 +16,9 @@ test: build ## format, lints, and every test on real servers of its own
 
 fault-matrix: build ## every saga by every fault; CELL='refund/killed' runs a part of it, SEED=7 with other choices
 	@CELL='$(CELL)' SEED='$(SEED)' PARALLEL='$(PARALLEL)' $(TARGET)/with-servers $(TARGET)/fault-matrix
+
+soak: build ## ten thousand intents at three venues, through two workers that are killed in turn; INTENTS=1000 SEED=2 and more
+	@$(foreach name,$(SOAK),$(name)='$($(name))') $(TARGET)/with-servers $(TARGET)/soak
 
 bench: build ## how much of a venue's pace several processes use, and what reconciling a million entries costs
 	@$(TARGET)/with-servers $(TARGET)/bench-pacing

@@ -13,6 +13,7 @@ use crate::ledger::Ledger;
 use crate::refusal::Refusal;
 use crate::request_log::RequestLog;
 use crate::spot::engine;
+use crate::traffic::Traffic;
 use crate::weights::Weights;
 use crate::world::World;
 
@@ -24,6 +25,7 @@ pub(crate) struct App {
     faults: Mutex<Faults>,
     log: Mutex<RequestLog>,
     traffic: Mutex<Traffic>,
+    rates: Mutex<Rates>,
     /// True once the exchange is being stopped.
     stopping: watch::Receiver<bool>,
     /// Requests being worked on, also those whose client has gone.
@@ -32,7 +34,7 @@ pub(crate) struct App {
 
 /// What the rate rules need to know about earlier requests.
 #[derive(Default)]
-struct Traffic {
+struct Rates {
     last_request_ms: Option<Millis>,
     weights: Weights,
 }
@@ -49,6 +51,7 @@ impl App {
             faults: Mutex::default(),
             log: Mutex::default(),
             traffic: Mutex::default(),
+            rates: Mutex::default(),
             stopping,
             busy: watch::Sender::new(0),
         })
@@ -72,6 +75,10 @@ impl App {
         lock(&self.log)
     }
 
+    pub(crate) fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        lock(&self.traffic)
+    }
+
     /// Waits until the exchange is told to stop.
     pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut stopping = self.stopping.clone();
@@ -81,7 +88,7 @@ impl App {
 
     /// Counts a request's weight.
     pub(crate) fn charge(&self, method: &str, path: &str) -> Weights {
-        lock(&self.traffic).weights.charge(method, path, wall_ms())
+        lock(&self.rates).weights.charge(method, path, wall_ms())
     }
 
     /// The rate rules of the settings; they come before anything else, faults included.
@@ -92,7 +99,7 @@ impl App {
             let settings = ledger.settings();
             (settings.min_request_interval_ms, settings.banned_until_ms)
         };
-        let last = lock(&self.traffic).last_request_ms.replace(now);
+        let last = lock(&self.rates).last_request_ms.replace(now);
         if now < banned_until {
             let seconds = (banned_until - now).unsigned_abs().div_ceil(1000);
             return Err(Refusal::banned(seconds, banned_until));

@@ -32,6 +32,7 @@ mod request_log;
 mod server;
 mod settings;
 mod spot;
+mod traffic;
 mod weights;
 mod world;
 

@@ -26,6 +26,7 @@ pub(crate) async fn process(app: Arc<App>, request: ApiRequest) -> Option<Answer
     let client_id = client_id(&app, &request);
     let (method, path) = (&request.method, &request.path);
     let seq = app.log().begin(method, path, client_id.clone(), wall_us());
+    app.traffic().begin(method, path);
     let hit = match app.gate() {
         Ok(()) => Ok(app.faults().pick(method, path, client_id.as_deref())),
         Err(refusal) => Err(refusal),
@@ -46,6 +47,7 @@ pub(crate) async fn process(app: Arc<App>, request: ApiRequest) -> Option<Answer
         withdrawal_id: noted.and_then(|answer| answer.withdrawal_id),
     };
     app.log().finish(seq, outcome, wall_ms());
+    app.traffic().end(method, path);
     sent
 }
 

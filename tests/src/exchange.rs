@@ -19,6 +19,8 @@ use crate::world::DEADLINE;
 pub const APPLY: &str = "/sapi/v1/capital/withdraw/apply";
 /// The request that orders are placed, looked up and cancelled with.
 pub const ORDER: &str = "/api/v3/order";
+/// The request that deposits are looked up with.
+pub const DEPOSITS: &str = "/sapi/v1/capital/deposit/hisrec";
 /// The request that withdrawals are looked up with.
 pub const HISTORY: &str = "/sapi/v1/capital/withdraw/history";
 
@@ -235,6 +237,13 @@ impl Exchange {
     pub async fn order(&self, client_id: &str) -> Value {
         let orders = self.admin(reqwest::Method::GET, &format!("/orders?client_id={client_id}"), None).await;
         orders[0].clone()
+    }
+
+    /// How many requests of a kind it has received, and how many of them were in its hands at the same moment.
+    pub async fn traffic(&self, method: &str, path: &str) -> (u64, u64) {
+        let counts = self.list(&format!("/traffic?method={method}&path={path}")).await;
+        let number = |name: &str| counts.first().and_then(|count| count[name].as_u64()).unwrap_or_default();
+        (number("received"), number("most_in_flight"))
     }
 
     /// Every order it really has.

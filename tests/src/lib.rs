@@ -10,6 +10,7 @@ pub mod matrix;
 pub mod operations;
 mod pacing;
 pub mod servers;
+pub mod soak;
 pub mod trading;
 mod verdict;
 pub mod world;

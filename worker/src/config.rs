@@ -1,12 +1,13 @@
 //! What the program is told by flags and environment.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr};
 
 use anyhow::Result;
-use backstop_activities::{payouts::VenuePatience, venue::BinanceConfig};
 use clap::Args;
 use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
+
+use crate::venues::{CLOCK_SKEW_MS, RECEIVE_WINDOW_MS, SHARED_SPAN_S, VISIBILITY_LAG_MS};
 
 /// The settings of `backstop worker`.
 #[derive(Args, Clone, Debug)]
@@ -43,9 +44,14 @@ pub struct WorkerConfig {
     pub failpoints: Option<PathBuf>,
 }
 
-/// The venue that this worker serves. Without an address it serves none.
+/// The venue that this worker serves, or several. Without an address and names it serves none.
 #[derive(Args, Clone, Debug)]
 pub struct VenueConfig {
+    /// Several venues, by their names, separated by commas. Each has its address and account in `BACKSTOP_VENUE_<NAME>_URL`,
+    /// `_KEY` and `_SECRET` (the name in capitals, '-' as '_'), and what the other options say unless `BACKSTOP_VENUE_<NAME>_…`
+    /// says otherwise
+    #[arg(long, env = "BACKSTOP_VENUES", value_delimiter = ',')]
+    pub venues: Vec<String>,
     /// The venue's name, as the books' `networks` name it
     #[arg(long, env = "BACKSTOP_VENUE_NAME", default_value = "binance")]
     pub venue_name: String,
@@ -59,13 +65,13 @@ pub struct VenueConfig {
     #[arg(long, env = "BACKSTOP_VENUE_SECRET", hide_env_values = true, default_value = "")]
     pub venue_secret: String,
     /// How long after its timestamp the venue accepts a request, ms
-    #[arg(long, env = "BACKSTOP_VENUE_RECEIVE_WINDOW_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    #[arg(long, env = "BACKSTOP_VENUE_RECEIVE_WINDOW_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(RECEIVE_WINDOW_MS))]
     pub venue_receive_window_ms: u32,
     /// How much the venue's clock may differ from the books', and how far the books' may jump in a failover, ms
-    #[arg(long, env = "BACKSTOP_VENUE_CLOCK_SKEW_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(0..=86_400_000))]
+    #[arg(long, env = "BACKSTOP_VENUE_CLOCK_SKEW_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(CLOCK_SKEW_MS))]
     pub venue_clock_skew_ms: u32,
     /// How long an executed withdrawal may be missing from the venue's history, ms
-    #[arg(long, env = "BACKSTOP_VENUE_VISIBILITY_LAG_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(0..=86_400_000))]
+    #[arg(long, env = "BACKSTOP_VENUE_VISIBILITY_LAG_MS", default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(VISIBILITY_LAG_MS))]
     pub venue_visibility_lag_ms: u32,
     /// How long an answer is waited for, ms
     #[arg(long, env = "BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", default_value_t = 10_000)]
@@ -74,43 +80,8 @@ pub struct VenueConfig {
     #[arg(long, env = "BACKSTOP_VENUE_POLL_MAX_MS", default_value_t = 10_000)]
     pub venue_poll_max_ms: u32,
     /// Up to which age, counted from their first attempt, payouts are looked up together, s
-    #[arg(long, env = "BACKSTOP_VENUE_SHARED_SPAN_S", default_value_t = 21_600, value_parser = clap::value_parser!(u32).range(0..=2_592_000))]
+    #[arg(long, env = "BACKSTOP_VENUE_SHARED_SPAN_S", default_value_t = 21_600, value_parser = clap::value_parser!(u32).range(SHARED_SPAN_S))]
     pub venue_shared_span_s: u32,
-}
-
-impl VenueConfig {
-    /// The account that is served, if an address is configured.
-    ///
-    /// # Errors
-    /// When the key is missing.
-    pub fn account(&self) -> Result<Option<BinanceConfig>> {
-        let Some(base_url) = self.venue_url.clone() else { return Ok(None) };
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-        anyhow::ensure!(
-            !self.venue_name.is_empty() && self.venue_name.chars().all(plain),
-            "BACKSTOP_VENUE_NAME: expected lower-case letters, digits, '-' and '_', got {:?}",
-            self.venue_name
-        );
-        anyhow::ensure!(!self.venue_key.is_empty(), "BACKSTOP_VENUE_KEY: expected the API key of {}", self.venue_name);
-        anyhow::ensure!(!self.venue_secret.is_empty(), "BACKSTOP_VENUE_SECRET: expected the secret of that key");
-        Ok(Some(BinanceConfig {
-            base_url,
-            api_key: self.venue_key.clone(),
-            api_secret: self.venue_secret.clone().into(),
-            receive_window: millis(self.venue_receive_window_ms),
-            answer_timeout: millis(self.venue_answer_timeout_ms),
-        }))
-    }
-
-    /// How long this venue may take.
-    pub fn patience(&self) -> VenuePatience {
-        VenuePatience {
-            receive_window: millis(self.venue_receive_window_ms),
-            visibility: millis(self.venue_clock_skew_ms) + millis(self.venue_visibility_lag_ms),
-            poll_max: millis(self.venue_poll_max_ms),
-            shared_span: Duration::from_secs(self.venue_shared_span_s.into()),
-        }
-    }
 }
 
 /// Reads a database URL.
@@ -121,8 +92,4 @@ pub fn database(url: &str) -> Result<PgConnectOptions> {
     // The URL may hold a password, so that only its form is reported.
     PgConnectOptions::from_str(url)
         .map_err(|_| anyhow::anyhow!("DATABASE_URL: expected postgres://user@host:port/name"))
-}
-
-fn millis(milliseconds: u32) -> Duration {
-    Duration::from_millis(milliseconds.into())
 }

@@ -8,3 +8,4 @@ pub mod reconcile;
 pub mod serve;
 pub mod stack;
 mod start;
+pub mod venues;

@@ -1,4 +1,4 @@
-//! `backstop worker`: serves the main task queue, and the venue's if one is configured, until it is told to stop.
+//! `backstop worker`: serves the main task queue, and that of each venue that is configured, until it is told to stop.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -42,6 +42,7 @@ use crate::{
     config::{WorkerConfig, database},
     reconcile::Visibility,
     start::{ByClient, keep_watching},
+    venues::Venue,
 };
 
 /// How long running activities may take to end after SIGTERM.
@@ -64,7 +65,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     if let Some(directory) = config.failpoints.clone() {
         failpoint::watch(directory);
     }
-    let account = config.venue.account()?;
+    let venues = config.venue.served(|name| std::env::var(name).ok())?;
     let options = database(&config.database_url)?;
     let connect = || Books::connect(options.clone(), config.database_connections);
     let books = connect.retry(patiently()).await.context("connecting to the books")?;
@@ -103,26 +104,11 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .build();
     let mut workers =
         vec![Worker::new(&runtime, client.clone(), options)?, Worker::new(&runtime, client.clone(), gates)?];
-    if let Some(account) = account {
-        // One queue for whatever this process asks of the venue.
-        let lane = Arc::new(Lane::new(books.clone(), &config.venue.venue_name));
-        let venue = Arc::new(Binance::new(account, lane.clone()).context("setting up the venue's HTTP client")?);
-        let patience = config.venue.patience();
-        let options = WorkerOptions::new(venue_queue(&config.task_queue, &config.venue.venue_name))
-            .register_activities(VenueActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
-            .register_activities(ObservationActivities {
-                books: books.clone(),
-                venue: venue.clone(),
-                market: venue.clone(),
-            })
-            .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
-            .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
-            .register_activities(TradingActivities { books, venue, patience })
-            .activity_inbound_interceptor(Failpoints)
-            .graceful_shutdown_period(SHUTDOWN_GRACE)
-            .build();
+    for venue in venues {
+        let name = venue.name.clone();
+        let options = venue_options(&config, &books, venue)?;
         workers.push(Worker::new(&runtime, client.clone(), options)?);
-        tokio::spawn(keep_watching(client, config.clone()));
+        tokio::spawn(keep_watching(client.clone(), config.clone(), name));
     }
     let queues: Vec<&str> = workers.iter().map(Worker::task_queue).collect();
     tracing::info!(?queues, "serving");
@@ -139,6 +125,27 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     });
     futures::future::try_join_all(workers.iter_mut().map(Worker::run)).await?;
     Ok(())
+}
+
+/// What serves a venue's queue, with one local queue for whatever this process asks of the venue.
+fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<WorkerOptions> {
+    let Venue { name, account, patience } = venue;
+    let lane = Arc::new(Lane::new(books.clone(), &name));
+    let venue = Binance::new(account, lane.clone()).with_context(|| format!("setting up the HTTP client of {name}"))?;
+    let (books, venue) = (books.clone(), Arc::new(venue));
+    Ok(WorkerOptions::new(venue_queue(&config.task_queue, &name))
+        .register_activities(VenueActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
+        .register_activities(ObservationActivities {
+            books: books.clone(),
+            venue: venue.clone(),
+            market: venue.clone(),
+        })
+        .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
+        .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
+        .register_activities(TradingActivities { books, venue, patience })
+        .activity_inbound_interceptor(Failpoints)
+        .graceful_shutdown_period(SHUTDOWN_GRACE)
+        .build())
 }
 
 /// Room for so many activities at once, on a queue that has nothing else.

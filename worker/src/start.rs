@@ -43,21 +43,20 @@ impl Starter for ByClient {
 }
 
 /// Makes sure that the venue is watched: once, however many workers serve it, and again should Temporal have lost it.
-pub(crate) async fn keep_watching(client: Client, config: WorkerConfig) {
+pub(crate) async fn keep_watching(client: Client, config: WorkerConfig, venue: String) {
     if config.watch_every_ms == 0 {
         return;
     }
     let mut pace = tokio::time::interval(Duration::from_millis(config.watch_every_ms.into()) * LOOK_EVERY);
     loop {
         pace.tick().await;
-        if let Err(error) = watch(&client, &config).await {
-            tracing::warn!("the venue may not be watched: {error:#}");
+        if let Err(error) = watch(&client, &config, &venue).await {
+            tracing::warn!(venue, "the venue may not be watched: {error:#}");
         }
     }
 }
 
-async fn watch(client: &Client, config: &WorkerConfig) -> Result<()> {
-    let venue = &config.venue.venue_name;
+async fn watch(client: &Client, config: &WorkerConfig, venue: &str) -> Result<()> {
     let input = json!({"venue": venue, "pause_ms": config.watch_every_ms});
     let options = WorkflowStartOptions::new(&config.task_queue, watch_id(&config.task_queue, venue))
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)

@@ -6,7 +6,7 @@
 //! * `GET /deposits?coin=&tx_id=`, `POST /deposits`
 //! * `GET /orders?client_id=&symbol=`, `POST /orders/{id}`, `POST /orders/{id}/fill`
 //! * `GET /trades?client_id=&order_id=&symbol=`
-//! * `GET /requests?client_id=&path=`
+//! * `GET /requests?client_id=&path=`, the last of them; `GET /traffic?method=&path=`: how many of all, and at once
 //! * `GET`, `POST`, `DELETE /faults`, `DELETE /faults/{id}`: deleting a rule releases what it holds.
 //!
 //! Amounts are decimals in strings, moments and durations whole milliseconds. A mistake is answered
@@ -32,6 +32,7 @@ use crate::app::App;
 use crate::faults::Spec;
 use crate::fields::BadInput;
 use crate::request_log::Entry;
+use crate::traffic::Count;
 
 type Shared = State<Arc<App>>;
 type Reply = Result<Json<Value>, AdminError>;
@@ -49,6 +50,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/orders/{id}/fill", post(orders::fill))
         .route("/trades", get(orders::trades))
         .route("/requests", get(requests))
+        .route("/traffic", get(traffic))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/faults/{id}", delete(remove_fault))
         .fallback(nothing_here)
@@ -125,6 +127,15 @@ async fn requests(State(app): Shared, query: Query<BTreeMap<String, String>>) ->
     let log = app.log();
     let entries: Vec<&Entry> = log.entries().filter(passes).collect();
     Ok(Json(json!(entries)))
+}
+
+async fn traffic(State(app): Shared, query: Query<BTreeMap<String, String>>) -> Reply {
+    let filters = Filters::of(query, &["method", "path"])?;
+    let passes =
+        |count: &&Count| filters.pass("method", Some(&count.method)) && filters.pass("path", Some(&count.path));
+    let traffic = app.traffic();
+    let counts: Vec<&Count> = traffic.counts().filter(passes).collect();
+    Ok(Json(json!(counts)))
 }
 
 async fn faults(State(app): Shared) -> Json<Value> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{APPLY, Sim};
+use crate::client::{APPLY, Sim, read, until, usdt};
 
 #[tokio::test]
 async fn health_and_unknown_paths() {
@@ -49,6 +49,7 @@ async fn mistakes_name_the_field_and_change_nothing() {
         ("POST", "/faults", json!({"path": APPLY, "fault": "nope"}), "fault"),
         ("POST", "/faults", json!({"path": "/api/v3/time", "fault": "hide", "ms": 1}), "path"),
         ("GET", "/requests?clientid=1", Value::Null, "clientid"),
+        ("GET", "/traffic?verb=POST", Value::Null, "verb"),
     ];
     for (method, target, body, field) in cases {
         let reply = sim.try_admin(method, target, &body).await;
@@ -86,4 +87,25 @@ async fn the_request_log_tells_what_came_and_what_went() {
     let received = applied["received_at_ms"].as_i64().unwrap();
     assert!(applied["finished_at_ms"].as_i64().unwrap() >= received);
     assert_eq!(looked["method"], "GET");
+}
+
+#[tokio::test]
+async fn the_traffic_tells_how_many_requests_there_were_at_the_same_moment() {
+    let sim = Sim::start().await;
+    sim.fault(json!({"fault": "hold", "times": 2})).await;
+    let (first, second) = (sim.send("POST", APPLY, &usdt("a")).await, sim.send("POST", APPLY, &usdt("b")).await);
+    let counted = format!("/traffic?method=POST&path={APPLY}");
+    let at_once = until("two requests", async || {
+        let counts = sim.admin("GET", &counted, Value::Null).await;
+        (counts[0]["in_flight"] == 2).then_some(counts)
+    });
+    assert_eq!(at_once.await[0]["most_in_flight"], 2);
+    sim.admin("DELETE", "/faults", Value::Null).await;
+    assert_eq!(read(first).await.unwrap().status, 200);
+    assert_eq!(read(second).await.unwrap().status, 200);
+    sim.withdraw("c").await.unwrap();
+    let counts = sim.admin("GET", &counted, Value::Null).await;
+    let (method, path) = ("POST", APPLY);
+    let all = json!([{"method": method, "path": path, "received": 3, "in_flight": 0, "most_in_flight": 2}]);
+    assert_eq!(counts, all);
 }

@@ -10,7 +10,7 @@
 mod act;
 mod cell;
 mod checker;
-mod dice;
+pub(crate) mod dice;
 mod faults;
 mod flow;
 mod funding;

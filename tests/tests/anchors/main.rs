@@ -1,10 +1,28 @@
-//! Goal: what was found wrong in the system that this one replaces does not happen here. One test for each failure that
-//! concerns payouts; more stand where their parts are tested:
-//! `books::contention::two_processes_that_debit_one_balance_600_times_lose_no_update`,
-//! `books::outbox::an_announcement_commits_with_its_entry`, and for a limit of one with two processes
-//! `intent::gates::two_processes_under_a_limit_of_one_never_send_at_the_same_time` and
-//! `intent::gates::a_venue_that_answers_too_late_is_sent_nothing_twice`.
+//! Goal: what was found wrong in the system that this one replaces does not happen here. For every row of what was found,
+//! where it is tested:
+//!
+//! | found | tested by |
+//! |---|---|
+//! | 222 to 327 ledger mutations/s, under a process-wide mutex | nothing: it was measured, and is a matter of speed |
+//! | two processes debit one balance 600 times: updates lost | `processes::two_worker_processes_that_debit_one_balance_600_times_lose_no_update`, and in the books alone `books::contention::two_processes_that_debit_one_balance_600_times_lose_no_update` |
+//! | the outbox event is written after the commit | `books::outbox::an_announcement_commits_with_its_entry` |
+//! | pause-and-withdraw run again after a crash never resumes | `a_pause_and_withdraw_run_again_after_a_crash_resumes` |
+//! | … crash after the debit, before the send: money lost | `a_pause_and_withdraw_that_crashes_between_debit_and_send_loses_no_money` |
+//! | a transfer that was sent and timed out is compensated | `a_withdrawal_sent_and_then_timed_out_is_not_compensated` |
+//! | a definite refusal, then a crash before the compensation | `a_definite_refusal_and_a_crash_before_the_compensation_lose_no_money` |
+//! | a refund that crashes after the debit is lost, and complete | `a_refund_that_crashes_after_the_debit_is_neither_lost_nor_reported_complete_unpaid` |
+//! | a refund that times out after the send is paid and back | `a_refund_that_times_out_after_the_send_is_not_paid_and_credited_back` |
+//! | three timeouts are three transfers, with fresh request ids | `a_withdrawal_that_times_out_on_each_of_three_attempts_is_one_transfer_under_one_request_id` |
+//! | a crash after the claim: "processing" for ever | `a_withdrawal_whose_worker_crashes_after_the_claim_does_not_stay_in_processing` |
+//! | pacing 200 ms, two processes: every gap too short | `pacing::processes::two_processes_call_the_exchange_one_after_the_other` |
+//! | per-exchange limit 1, two processes: two at once | `intent::gates::two_processes_under_a_limit_of_one_never_send_at_the_same_time`, and the next |
+//! | … with a slow check, 10 to 12 of 24 intents sent twice | `processes::of_24_intents_that_are_dispatched_twice_to_two_processes_after_a_slow_check_none_is_sent_twice_or_beside_another`, `intent::gates::a_venue_that_answers_too_late_is_sent_nothing_twice` |
+//! | reconciliation never compares entries with balances, nor either with the outside | not yet; the checker of these tests does the first (`books::checker`), the watch a part of the second (`refund::watch`) |
+//!
+//! All of it together, at length, is `make soak`, and in small `soak`.
 #![allow(clippy::unwrap_used)]
+
+mod processes;
 
 use backstop_tests::{Verdict, World, books_checker, exchange::APPLY, world::payout_id};
 use serde_json::{Value, json};

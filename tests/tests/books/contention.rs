@@ -26,6 +26,8 @@ async fn two_processes(desk: &Desk) -> [Books; 2] {
     [desk.database.books(CONNECTIONS / 2).await, desk.database.books(CONNECTIONS / 2).await]
 }
 
+/// The row "two processes debiting one balance 600 times", in the books alone: two pools of connections. With worker
+/// processes it is in `anchors::processes`.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_debit_one_balance_600_times_lose_no_update() {
     let mut desk = Desk::open().await;

@@ -36,6 +36,7 @@ async fn crowded(strategies: usize, each: usize) -> (World, Vec<(Strategy, Vec<V
     (world, crowd)
 }
 
+/// The row "per-exchange limit 1, two processes: 2 at once".
 #[tokio::test]
 async fn two_processes_under_a_limit_of_one_never_send_at_the_same_time() {
     let (world, crowd) = crowded(4, 4).await;
@@ -62,6 +63,7 @@ async fn two_processes_under_a_limit_of_one_never_send_at_the_same_time() {
     }
 }
 
+/// The row "with a slow check, 10 to 12 of 24 intents sent twice": every answer comes after the send was given up on.
 #[tokio::test]
 async fn a_venue_that_answers_too_late_is_sent_nothing_twice() {
     let (world, crowd) = crowded(3, 2).await;

@@ -23,6 +23,7 @@ fn now_us() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
 }
 
+/// The row "pacing 200 ms, two processes: 30 ms smallest gap, every gap too short".
 #[tokio::test]
 async fn two_processes_call_the_exchange_one_after_the_other() {
     const INTERVAL_MS: i32 = 200;
