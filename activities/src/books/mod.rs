@@ -10,6 +10,7 @@ mod payouts;
 mod reconcile;
 mod recovery;
 mod strategies;
+mod venue_checks;
 mod withdrawals;
 
 use std::{sync::Arc, time::Duration};
@@ -27,6 +28,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 pub use strategies::StrategyRow;
+pub use venue_checks::{ComparedOrder, CustodyOrder, CustodyRow, Explained, OwedRow};
 use uuid::Uuid;
 
 /// The migrations that make the books.
