@@ -1,11 +1,17 @@
 //! Worlds in which the exchange holds what the books owe: the demo users' deposits, the house's own, and users whose
 //! deposits both sides know.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use backstop::stack::demo_deposits;
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{Database, Exchange, operations::ADDRESS, trading::Strategy, world::World};
+
+/// A moment that no test lives to see, ms since 1970.
+const FAR_MS: u64 = 4_000_000_000_000;
 
 /// Lets the exchange know the demo users' deposits, and declares the rest that it holds to be the house's own.
 pub(crate) async fn agree(database: &Database, exchange: &mut Exchange) {
@@ -43,7 +49,7 @@ impl World {
     }
 
     /// A refund of a quarter bitcoin to a depositor.
-    pub async fn true_refund(&self) -> serde_json::Value {
+    pub async fn true_refund(&self) -> Value {
         let user = self.depositor().await;
         json!({
             "refund_id": format!("r-{}", Uuid::now_v7()), "user_id": user, "asset_id": "BTC", "amount": "0.25",
@@ -55,4 +61,37 @@ impl World {
     pub async fn true_strategy(&self) -> Strategy {
         self.strategy_of(&self.depositor().await).await
     }
+}
+
+impl Exchange {
+    /// Makes a withdrawal that the balance pays for, in the words of the exchange's admin API.
+    pub async fn withdraw(&self, withdrawal: Value) {
+        self.admin(Method::POST, "/withdrawals", Some(withdrawal)).await;
+    }
+
+    /// Hides a withdrawal from lookups from now on, or shows it again.
+    pub async fn hide_withdrawal(&self, id: &str, hidden: bool) {
+        let body = json!({"state": "completed", "visible_from_ms": if hidden { FAR_MS } else { 0 }});
+        self.admin(Method::POST, &format!("/withdrawals/{id}"), Some(body)).await;
+    }
+
+    /// Hides an order from lookups from now on, or shows it again.
+    pub async fn hide_order(&self, client_id: &str, hidden: bool) {
+        let id = self.order(client_id).await["id"].as_str().unwrap().to_owned();
+        let body = json!({"from_ms": if hidden { FAR_MS } else { 0 }});
+        self.admin(Method::POST, &format!("/orders/{id}/show"), Some(body)).await;
+    }
+
+    /// Cancels an order behind everybody's back, so long ago.
+    pub async fn end_order(&self, client_id: &str, ago_ms: u64) {
+        let id = self.order(client_id).await["id"].as_str().unwrap().to_owned();
+        let body = json!({"state": "CANCELED", "at_ms": now_ms() - ago_ms});
+        self.admin(Method::POST, &format!("/orders/{id}"), Some(body)).await;
+    }
+}
+
+/// The machine's clock, ms since 1970.
+pub fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap()
 }

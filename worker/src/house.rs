@@ -39,7 +39,8 @@ pub async fn house(options: House) -> Result<String> {
     let mut text = String::new();
     if let (Some(venue), Some(asset), Some(amount)) = (&options.venue, &options.asset, &options.amount) {
         let digits = amount.strip_prefix('-').unwrap_or(amount);
-        Amount::parse_part(digits).map_err(|expected| anyhow::anyhow!("--amount: expected {expected}, got {amount:?}"))?;
+        Amount::parse_part(digits)
+            .map_err(|expected| anyhow::anyhow!("--amount: expected {expected}, got {amount:?}"))?;
         let by = Word { reason: options.reason.clone(), by: options.by.clone() }.by()?;
         let declared = books.house_position_set(venue, asset, amount, &by, &options.reason).await;
         let new = declared.context("declaring the position")?;

@@ -28,8 +28,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 pub use strategies::StrategyRow;
-pub use venue_checks::{ComparedOrder, CustodyOrder, CustodyRow, Explained, OwedRow};
 use uuid::Uuid;
+pub use venue_checks::{ComparedOrder, CustodyOrder, CustodyRow, Explained, OwedRow};
 
 /// The migrations that make the books.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

@@ -89,7 +89,8 @@ impl Books {
     /// # Errors
     /// When the books can't be reached.
     pub async fn oldest_finding_ms(&self, check: &str) -> Result<Option<i64>, BooksError> {
-        let query = sqlx::query_scalar("SELECT at_ms(min(first_seen)) FROM findings WHERE state = 'open' AND found_by = $1");
+        let query =
+            sqlx::query_scalar("SELECT at_ms(min(first_seen)) FROM findings WHERE state = 'open' AND found_by = $1");
         Ok(query.bind(check).fetch_one(self.pool()).await?)
     }
 
@@ -220,11 +221,7 @@ impl Books {
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn custody_compared(
-        &self,
-        before: &[OwedRow],
-        holdings: &Value,
-    ) -> Result<Vec<CustodyRow>, BooksError> {
+    pub async fn custody_compared(&self, before: &[OwedRow], holdings: &Value) -> Result<Vec<CustodyRow>, BooksError> {
         let query = sqlx::query_as("SELECT * FROM custody_compared($1, $2)").bind(Json(before)).bind(holdings);
         Ok(query.fetch_all(self.pool()).await?)
     }

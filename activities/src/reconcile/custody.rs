@@ -154,19 +154,28 @@ impl CustodyActivities {
 
     /// Holds what they hold against the books.
     #[activity(name = "custody_compare")]
-    pub async fn compare(self: Arc<Self>, ctx: ActivityContext, input: Compare) -> Result<Vec<CustodyRow>, ActivityError> {
+    pub async fn compare(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: Compare,
+    ) -> Result<Vec<CustodyRow>, ActivityError> {
         let compared = async { Ok(self.books.custody_compared(&input.before, &json!(input.holdings)).await?) };
         beating(&ctx, LONGEST_PAUSE, compared).await
     }
 
     /// Takes down what the looks have come to.
     #[activity(name = "custody_report")]
-    pub async fn report(self: Arc<Self>, ctx: ActivityContext, input: CustodyReport) -> Result<CheckReport, ActivityError> {
+    pub async fn report(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CustodyReport,
+    ) -> Result<CheckReport, ActivityError> {
         let deviations: Vec<Deviation> = input.differs.iter().map(deviation).collect();
         let moving: Vec<&str> = input.moving.iter().map(|row| row.asset.as_str()).collect();
         let mut note = "what the venues hold, against what is owed and the house's own".to_owned();
         if let Some(first) = input.moving.first() {
-            note = format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
+            note =
+                format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
         }
         let complete = input.moving.is_empty();
         let told = super::venue::told(&self.books, ("custody", complete), &input.run, &deviations, note);

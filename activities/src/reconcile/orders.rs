@@ -35,7 +35,8 @@ pub(super) async fn check(
         let look = || look(books, market, visibility, (&input.venue, symbol), from_ms);
         deviations.extend(seen_twice(Duration::ZERO, look).await?);
     }
-    let note = format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
+    let note =
+        format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
     told(books, (&check, complete), &input.run, &deviations, note).await
 }
 

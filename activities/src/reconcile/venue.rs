@@ -50,14 +50,22 @@ pub struct VenueChecks {
 impl VenueChecks {
     /// The payouts of a week, and the venue's withdrawals.
     #[activity(name = "check_payouts")]
-    pub async fn payouts(self: Arc<Self>, ctx: ActivityContext, input: VenueCheck) -> Result<CheckReport, ActivityError> {
+    pub async fn payouts(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VenueCheck,
+    ) -> Result<CheckReport, ActivityError> {
         let check = payouts::check(&self.books, self.venue.as_ref(), self.visibility, &input);
         beating(&ctx, LONGEST_PAUSE, check).await
     }
 
     /// The orders that are open or ended within a day, and the trades of that day, on both sides.
     #[activity(name = "check_orders")]
-    pub async fn orders(self: Arc<Self>, ctx: ActivityContext, input: VenueCheck) -> Result<CheckReport, ActivityError> {
+    pub async fn orders(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VenueCheck,
+    ) -> Result<CheckReport, ActivityError> {
         let check = orders::check(&self.books, self.market.as_ref(), self.visibility, &input);
         beating(&ctx, LONGEST_PAUSE, check).await
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 pub use binance::{Binance, BinanceConfig};
 use futures::future::BoxFuture;
 pub use shared::{Question, SharedHistory, Sighting};
-pub use spot::{Balance, NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord};
+pub use spot::{
+    Balance, NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord,
+};
 
 /// How one send ended. Only a closed list of answers means "no effect"; whatever is not on it is `Unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]

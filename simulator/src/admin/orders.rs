@@ -76,9 +76,11 @@ fn read_fill(fields: &mut Fields, app: &App, ledger: &Ledger, order: Order, now:
         _ => return Err(BadInput::new("fee_asset", "expected together with \"fee\"")),
     };
     let visible_from_ms = fields.number("visible_from_ms", 0, LATEST_MS)?;
+    let time_ms = fields.number("time_ms", 0, LATEST_MS)?;
     let mut step = engine::fill(ledger, &app.world, order, Fill { price, qty }, fee, now);
     for trade in &mut step.trades {
         trade.visible_from_ms = visible_from_ms.unwrap_or(trade.visible_from_ms);
+        trade.time_ms = time_ms.unwrap_or(trade.time_ms);
     }
     Ok(step)
 }

@@ -71,7 +71,8 @@ pub(super) async fn make_demo_deposits(owner: &PgConnectOptions, admin_port: u16
     let mut books = PgConnection::connect_with(owner).await?;
     for deposit in demo_deposits(&mut books).await? {
         let url = format!("http://127.0.0.1:{admin_port}/deposits");
-        let request = reqwest::Client::new().post(url).header("content-type", "application/json").body(deposit.to_string());
+        let request =
+            reqwest::Client::new().post(url).header("content-type", "application/json").body(deposit.to_string());
         request.send().await?.error_for_status().context("making the demo deposits")?;
     }
     Ok(())
