@@ -37,7 +37,11 @@ async fn a_balance_that_is_not_what_is_owed() {
     holds(&world, "1001.5").await;
     finds(&world, &["Critical custody_differs asset/BTC".to_owned()]).await;
     // It is the house's own, says an operator.
-    assert!(house(&world, &["--venue", "binance", "--asset", "BTC", "--amount", "1000"]).await.contains("who"));
+    assert!(
+        house(&world, &["--venue", "binance", "--asset", "BTC", "--amount", "1000"])
+            .await
+            .contains("reason: expected why")
+    );
     let declared = ["--venue", "binance", "--asset", "BTC", "--amount", "998", "--by", "olga", "--reason", "ticket 9"];
     let said = house(&world, &declared).await;
     assert!(said.contains("declared") && said.contains("binance: 998 BTC"), "{said}");

@@ -109,6 +109,8 @@ async fn one_that_is_paid_long_ago_and_not_settled() {
     world.held_at("venue_confirm.before").await;
     let (made, ago_ms) =
         (json!({"client_id": client_id(&id), "coin": "BTC", "amount": "0.25", "debit": true}), 3_600_000);
+    // As if it had been sent two hours ago.
+    damage(&world, "UPDATE payout_attempts SET signed_at = signed_at - interval '2 hours'".into()).await;
     let mut long_ago = made.clone();
     long_ago["executed_at_ms"] = (now_ms() - ago_ms).into();
     world.exchange.withdraw(long_ago).await;
