@@ -3,11 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_domain::{
-    RefusalKind,
-    machine::PayoutState,
-    payout::{PaidRecord, PayoutRef},
-};
+use backstop_domain::RefusalKind;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use temporalio_macros::activities;
@@ -17,7 +13,8 @@ use crate::{
     beat::beating,
     books::{Books, BooksError},
     failure::Failure,
-    venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, RecordState, Spot, WithdrawalRecord},
+    reconcile::{VenueCheck, deposits::since, orders, payouts},
+    venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, Spot},
 };
 
 /// The input of `venue_deposits` and `venue_review`.
@@ -35,6 +32,8 @@ pub struct ObservationActivities {
     pub venue: Arc<dyn PayoutVenue>,
     /// Its market.
     pub market: Arc<dyn Spot>,
+    /// How long an executed withdrawal may be missing from its records.
+    pub visibility: Duration,
 }
 
 /// The longest pause before a venue that could not be read is read again.
@@ -45,8 +44,6 @@ const OVERLAP_MS: i64 = 3_600_000;
 const AHEAD_MS: i64 = 60_000;
 /// How long a deposit that can't be read or booked is read again each time. After that it stands in its finding only.
 const HELD_MS: i64 = 7 * 24 * 3_600_000;
-/// How long a payout is watched after it is over.
-const REVIEW_MS: i64 = 7 * 24 * 3_600_000 - 2 * AHEAD_MS;
 
 #[activities]
 impl ObservationActivities {
@@ -57,8 +54,8 @@ impl ObservationActivities {
         beating(&ctx, LONGEST_PAUSE, self.read_deposits(&input.venue)).await
     }
 
-    /// Holds what the venue has paid against payouts that are over: none may have been paid twice, or after its return. And
-    /// its open orders against those of the books, which record each before it is sent.
+    /// Holds what the venue has paid against the payouts: none may have been paid twice, or after its return. And its open
+    /// orders against those of the books, which record each before it is sent. As reconciliation does, but more often.
     #[activity(name = "venue_review")]
     pub async fn review(self: Arc<Self>, ctx: ActivityContext, input: Observe) -> Result<String, ActivityError> {
         beating(&ctx, LONGEST_PAUSE, self.review_all(&input.venue)).await
@@ -77,6 +74,9 @@ impl ObservationActivities {
     async fn read_deposits(&self, venue: &str) -> Result<String, Failure> {
         let name = format!("deposits/{venue}");
         let (mark, now) = self.books.watermark(&name).await?;
+        if mark.is_none() {
+            self.books.watermark_set(&since(venue), now - OVERLAP_MS).await?;
+        }
         let mark = mark.unwrap_or(now);
         let listing = self.venue.deposits(mark - OVERLAP_MS, now + AHEAD_MS, now).await.map_err(unreadable)?;
         let (mut booked, mut pending, mut amiss, mut next_mark) = (0, 0, 0, now);
@@ -133,83 +133,14 @@ impl ObservationActivities {
     }
 
     async fn review_all(&self, venue: &str) -> Result<String, Failure> {
+        let (_, now_ms) = self.books.watermark("review").await?;
+        let input = VenueCheck { run: format!("watch/{venue}/{now_ms}"), venue: venue.to_owned() };
         // What can't be read of the one is no reason not to look at the other.
-        let (payouts, orders) = (self.review_payouts(venue).await, self.review_orders(venue).await);
-        Ok(format!("{}; {}", payouts?, orders?))
+        let payouts = payouts::check(&self.books, self.venue.as_ref(), self.visibility, &input).await;
+        let orders = orders::check_open(&self.books, self.market.as_ref(), &input).await;
+        let (payouts, orders) = (payouts?.deviations, orders?);
+        Ok(format!("withdrawals of a week: {payouts} that should not be; open orders: {orders} that should not be"))
     }
-
-    async fn review_orders(&self, venue: &str) -> Result<String, Failure> {
-        let mut wrong = 0;
-        for symbol in self.books.symbols_of(venue).await? {
-            let (_, now_ms) = self.books.watermark("review").await?;
-            let open = self.market.open_orders(&symbol, now_ms).await.map_err(unreadable)?;
-            let ours: Vec<&str> =
-                open.iter().map(|order| order.client_id.as_str()).filter(|id| may_be_ours(id)).collect();
-            for order_id in self.books.unknown_orders(&ours).await? {
-                let evidence = json!({"venue": venue, "symbol": symbol, "client_id": order_id});
-                self.books.find("order_without_record", &format!("order/{order_id}"), "critical", &evidence).await?;
-                wrong += 1;
-            }
-        }
-        Ok(format!("{wrong} open orders that the books don't know"))
-    }
-
-    async fn review_payouts(&self, venue: &str) -> Result<String, Failure> {
-        let (_, now) = self.books.watermark("review").await?;
-        let records = self.venue.history(now - REVIEW_MS, now + AHEAD_MS, now).await.map_err(unreadable)?;
-        let mut wrong = 0;
-        for record in records.iter().filter(|record| record.state != RecordState::Failed) {
-            wrong += u32::from(self.review_record(venue, record).await?);
-        }
-        Ok(format!("{} withdrawals of a week reviewed, {wrong} that should not be", records.len()))
-    }
-
-    async fn review_record(&self, venue: &str, record: &WithdrawalRecord) -> Result<bool, Failure> {
-        let Some(client_id) = record.client_id.as_deref().filter(|id| may_be_ours(id)) else { return Ok(false) };
-        let evidence = json!({"venue": venue, "venue_reference": record.id, "client_id": client_id,
-            "received": record.received, "network_fee": record.network_fee});
-        let Some(standing) = self.books.payout_of_client(client_id).await? else {
-            self.books
-                .find("withdrawal_without_payout", &format!("{venue}/{}", record.id), "critical", &evidence)
-                .await?;
-            return Ok(true);
-        };
-        let receipt = standing.receipt;
-        let settled_by_it = receipt.venue_reference.as_deref() == Some(&record.id);
-        match (receipt.state, record.state) {
-            (PayoutState::Settled, _) if settled_by_it => Ok(false),
-            // The books open the finding that fits: paid twice, or paid after its return.
-            (state, RecordState::Completed) if state.is_final() => {
-                let payout = PayoutRef { payout_id: receipt.payout_id, holder: standing.holder };
-                let paid = PaidRecord {
-                    venue_reference: record.id.clone(),
-                    received: record.received.clone(),
-                    network_fee: record.network_fee.clone(),
-                    tx_id: record.tx_id.clone(),
-                };
-                self.books.payout_settle(&payout, &paid).await?;
-                Ok(true)
-            }
-            (state, _) if state.is_final() => {
-                let id = receipt.payout_id.as_str();
-                self.books.find("payout_on_its_way_after_end", id, "critical", &evidence).await?;
-                Ok(true)
-            }
-            // Every send is recorded before it is made: the books have lost this one. Its workflow finds it before it sends.
-            (PayoutState::AwaitingApproval | PayoutState::Queued | PayoutState::Opened, _) => {
-                let id = receipt.payout_id.as_str();
-                self.books.find("withdrawal_without_attempt", id, "critical", &evidence).await?;
-                Ok(true)
-            }
-            // Its workflow is still at it.
-            _ => Ok(false),
-        }
-    }
-}
-
-/// The form of the client ids that payouts and the orders of intents carry. Others may use the same account.
-fn may_be_ours(client_id: &str) -> bool {
-    client_id.len() == 32 && client_id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {

@@ -108,7 +108,7 @@ impl Exchange {
         }
     }
 
-    async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+    pub(crate) async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
         let admin: SocketAddr = self.config.admin_listen;
         let request = self.http.request(method, format!("http://{admin}{path}"));
         let request = if let Some(body) = body { request.json(&body) } else { request };
@@ -116,6 +116,14 @@ impl Exchange {
         let (status, body) = (answer.status(), answer.text().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {body}");
         serde_json::from_str(&body).unwrap()
+    }
+
+    /// What it shows of deposits that came in before anything else; the balances are the same.
+    pub(crate) async fn opens_with(&mut self, deposits: Vec<Value>) {
+        for deposit in deposits {
+            self.deposit_by(deposit).await;
+        }
+        self.set(json!({"balances": self.initial})).await;
     }
 
     /// The free balances that there are.
@@ -129,7 +137,10 @@ impl Exchange {
         let number = |value: &Value| value.as_str().unwrap_or_default().parse::<Decimal>().unwrap_or_default();
         let mut moved: BTreeMap<String, Decimal> = BTreeMap::new();
         let mut add = |coin: &str, amount: Decimal| *moved.entry(coin.to_owned()).or_default() += amount;
-        for deposit in self.list("/deposits").await.iter().filter(|deposit| deposit["status"] != 0) {
+        let counts = |deposit: &&Value| {
+            deposit["status"] != 0 && deposit["id"].as_str().is_some_and(|id| !id.starts_with("demo-"))
+        };
+        for deposit in self.list("/deposits").await.iter().filter(counts) {
             add(deposit["coin"].as_str().unwrap(), number(&deposit["amount"]));
         }
         let orders = self.list("/orders").await;

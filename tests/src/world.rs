@@ -17,7 +17,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::{
-    Database, Exchange, Verdict,
+    Database, Exchange, Verdict, custody,
     servers::{Own, Servers, tools},
 };
 
@@ -115,9 +115,11 @@ impl World {
         let servers = Servers::start(own, &directory).await;
         let database =
             if own.postgres { Database::of_own_server(servers.postgres_port()) } else { Database::create().await };
+        let mut exchange = Exchange::start(&directory).await;
+        custody::agree(&database, &mut exchange).await;
         Self {
             database,
-            exchange: Exchange::start(&directory).await,
+            exchange,
             client: connect_temporal(servers.temporal_address(), "default").await.unwrap(),
             servers,
             receive_window_ms: 1_000,

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod config;
 pub mod gate;
+pub mod house;
 pub mod operate;
 pub mod reconcile;
 pub mod serve;

@@ -7,6 +7,7 @@ use backstop::{
     check,
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
+    house::{self, House},
     operate,
     reconcile::{self, Schedules},
     serve::serve,
@@ -46,6 +47,8 @@ enum Command {
     Resume(operate::Resume),
     /// Show how venues are paced, or set it
     Pace(operate::SetPace),
+    /// Show what is the house's own at the venues, or declare it
+    House(House),
     /// Reconcile now: the books against themselves and the venues. Exit status 1: a critical finding is open
     Check(check::Check),
     /// What was found, and who answers for it
@@ -99,6 +102,7 @@ async fn main() -> ExitCode {
         Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
         Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
         Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
+        Command::House(options) => house::house(options).await.map(|text| print!("{text}")),
         Command::Check(options) => match check::check(&options).await {
             Ok((text, status)) => {
                 print!("{text}");

@@ -56,7 +56,7 @@ pub struct Word {
     pub(crate) reason: String,
     /// Who decides this; unless given, the name of the user who runs this program
     #[arg(long)]
-    by: Option<String>,
+    pub(crate) by: Option<String>,
 }
 
 impl Word {

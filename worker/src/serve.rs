@@ -14,7 +14,7 @@ use backstop_activities::{
     pacing::Lane,
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
-    reconcile::ReconcileActivities,
+    reconcile::{CustodyActivities, ReconcileActivities, VenueChecks},
     recovery::RecoveryActivities,
     strategies::{StrategyActivities, TickActivities},
     trading::TradingActivities,
@@ -49,6 +49,10 @@ use crate::{
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 /// How many intents wait at the gates in this process at once. They take turns with those beyond.
 const WAITING_MAX: usize = 1_000;
+/// How long a round of the watch takes, beside its pause.
+const WATCH_ROUND: Duration = Duration::from_secs(2);
+/// A check waits no longer than this for a deposit to be read.
+const DEPOSIT_LATE_MAX: Duration = Duration::from_secs(25);
 /// How soon a workflow that waits moves to another worker after its own has died.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -92,6 +96,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_activities(StrategyActivities { books: books.clone() })
         .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
         .register_activities(ReconcileActivities { books: books.clone(), memory })
+        .register_activities(CustodyActivities { books: books.clone() })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(SHUTDOWN_GRACE)
@@ -139,6 +144,14 @@ fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<W
             books: books.clone(),
             venue: venue.clone(),
             market: venue.clone(),
+            visibility: patience.visibility,
+        })
+        .register_activities(VenueChecks {
+            books: books.clone(),
+            venue: venue.clone(),
+            market: venue.clone(),
+            visibility: patience.visibility,
+            rhythm: deposits_rhythm(config.watch_every_ms),
         })
         .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
         .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
@@ -146,6 +159,11 @@ fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<W
         .activity_inbound_interceptor(Failpoints)
         .graceful_shutdown_period(SHUTDOWN_GRACE)
         .build())
+}
+
+/// How long a deposit that came in may take to be read: a round of the watch, if this process watches.
+fn deposits_rhythm(watch_every_ms: u32) -> Duration {
+    (Duration::from_millis(watch_every_ms.into()) + WATCH_ROUND).min(DEPOSIT_LATE_MAX)
 }
 
 /// Room for so many activities at once, on a queue that has nothing else.

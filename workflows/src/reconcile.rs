@@ -1,6 +1,8 @@
 //! `Reconcile`: looks for whatever went wrong in spite of everything: the books against themselves, against the clock, and
 //! against what an earlier run has sealed.
 
+mod venues;
+
 use std::time::Duration;
 
 use backstop_activities::{
@@ -80,6 +82,9 @@ impl Reconcile {
         }
         if request.wants("intents") {
             check(ctx, "intents", ReconcileActivities::intents, input.clone()).await;
+        }
+        if request.wants("venues") {
+            venues::check(ctx, &plan.venues, &input).await;
         }
         if ctx.cancellation_token().is_cancelled() {
             return Err(WorkflowTermination::cancelled());

@@ -10,6 +10,7 @@ mod payouts;
 mod reconcile;
 mod recovery;
 mod strategies;
+mod venue_checks;
 mod withdrawals;
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +29,7 @@ use sqlx::{
 };
 pub use strategies::StrategyRow;
 use uuid::Uuid;
+pub use venue_checks::{ComparedOrder, CustodyOrder, CustodyRow, Explained, OwedRow};
 
 /// The migrations that make the books.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");

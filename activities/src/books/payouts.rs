@@ -262,16 +262,6 @@ impl Books {
         Ok(PayoutStanding { open_for_ms, now_ms, ..receipt.try_into()? })
     }
 
-    /// Reads the payout whose requests carry this client id, if there is one.
-    ///
-    /// # Errors
-    /// When the books can't be reached.
-    pub async fn payout_of_client(&self, client_id: &str) -> Result<Option<PayoutStanding>, BooksError> {
-        let query = sqlx::query_as("SELECT (receipt(p, false)).* FROM payouts AS p WHERE client_id = $1");
-        let row: Option<ReceiptRow> = query.bind(client_id).fetch_optional(self.pool()).await?;
-        row.map(PayoutStanding::try_from).transpose()
-    }
-
     /// Reads every attempt of a payout, oldest first.
     ///
     /// # Errors

@@ -1,6 +1,11 @@
 //! Reconciliation's checks, each an activity of its own, so that each shows its own result and retries.
 
 mod books;
+mod custody;
+pub(crate) mod deposits;
+pub(crate) mod orders;
+pub(crate) mod payouts;
+mod venue;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +16,8 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 pub use books::FullPass;
+pub use custody::{Compare, CustodyActivities, CustodyReport, Holding};
+pub use venue::{VenueCheck, VenueChecks};
 
 use crate::{beat::beating, books::Books, failure::Failure};
 

@@ -1,3 +1,4 @@
+mod account;
 mod history;
 mod market;
 mod spot;

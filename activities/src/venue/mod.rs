@@ -9,7 +9,9 @@ use std::time::Duration;
 pub use binance::{Binance, BinanceConfig};
 use futures::future::BoxFuture;
 pub use shared::{Question, SharedHistory, Sighting};
-pub use spot::{NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord};
+pub use spot::{
+    Balance, NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord,
+};
 
 /// How one send ended. Only a closed list of answers means "no effect"; whatever is not on it is `Unknown`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct WithdrawalRecord {
     pub tx_id: Option<String>,
     /// The venue's remark, for failures.
     pub info: String,
+    /// When it was completed, by the venue's clock, as `YYYY-MM-DD HH:MM:SS` in UTC; where the venue says so.
+    pub completed_at: Option<String>,
 }
 
 /// How a deposit stands in the venue's own record.

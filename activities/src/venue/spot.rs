@@ -2,6 +2,7 @@
 
 use backstop_domain::{Amount, Filters, Pair};
 use futures::future::BoxFuture;
+use rust_decimal::Decimal;
 
 use super::{LookupFailed, SendOutcome};
 
@@ -100,6 +101,8 @@ pub struct OrderRecord {
     pub executed_quote: String,
     /// When the venue took it, by its clock, ms since 1970.
     pub placed_at_ms: i64,
+    /// When it changed last, by the same clock.
+    pub updated_at_ms: i64,
 }
 
 /// The venue's own record of a trade. Amounts are decimal strings.
@@ -107,6 +110,8 @@ pub struct OrderRecord {
 pub struct TradeRecord {
     /// The venue's id, of its symbol.
     pub id: String,
+    /// The venue's id of its order.
+    pub order_id: String,
     /// In units of the quote asset.
     pub price: String,
     /// In the base asset.
@@ -121,6 +126,15 @@ pub struct TradeRecord {
     pub is_maker: bool,
     /// By the venue's clock, ms since 1970.
     pub traded_at_ms: i64,
+}
+
+/// What the account holds of an asset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Which asset.
+    pub asset: String,
+    /// What is free and what open orders lock, together.
+    pub held: Decimal,
 }
 
 /// The top of a symbol's book, quote per base.
@@ -181,6 +195,25 @@ pub trait Spot: Send + Sync {
     /// All open orders of a symbol, whoever placed them. Complete, or an error.
     fn open_orders<'a>(&'a self, symbol: &'a str, now_ms: i64)
     -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>>;
+
+    /// Every order of a symbol from the venue's id `from_id` on, whatever became of it. Complete, or an error.
+    fn orders_from<'a>(
+        &'a self,
+        symbol: &'a str,
+        from_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>>;
+
+    /// Every trade of a symbol since `from_ms`, whichever order made it, that the venue shows by now, oldest first.
+    fn trades_since<'a>(
+        &'a self,
+        symbol: &'a str,
+        from_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<TradeRecord>, LookupFailed>>;
+
+    /// What the account holds. An asset of which it holds nothing may be missing.
+    fn balances(&self, now_ms: i64) -> BoxFuture<'_, Result<Vec<Balance>, LookupFailed>>;
 
     /// All trades of an order that the venue shows by now, oldest first. Complete as far as that goes, or an error: a
     /// venue may show a trade later than the end of its order, so they are all there only when their quantities sum up

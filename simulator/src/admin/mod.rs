@@ -4,7 +4,7 @@
 //! * `GET`, `PUT /settings`: a change names only what changes; `balances` set the free balances.
 //! * `GET /withdrawals?client_id=&coin=`, `POST /withdrawals`, `POST /withdrawals/{id}`
 //! * `GET /deposits?coin=&tx_id=`, `POST /deposits`
-//! * `GET /orders?client_id=&symbol=`, `POST /orders/{id}`, `POST /orders/{id}/fill`
+//! * `GET /orders?client_id=&symbol=`, `POST /orders/{id}`, `POST /orders/{id}/fill`, `POST /orders/{id}/show`
 //! * `GET /trades?client_id=&order_id=&symbol=`
 //! * `GET /requests?client_id=&path=`, the last of them; `GET /traffic?method=&path=`: how many of all, and at once
 //! * `GET`, `POST`, `DELETE /faults`, `DELETE /faults/{id}`: deleting a rule releases what it holds.
@@ -48,6 +48,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/orders", get(orders::orders))
         .route("/orders/{id}", post(orders::end))
         .route("/orders/{id}/fill", post(orders::fill))
+        .route("/orders/{id}/show", post(orders::show))
         .route("/trades", get(orders::trades))
         .route("/requests", get(requests))
         .route("/traffic", get(traffic))

@@ -76,9 +76,11 @@ fn read_fill(fields: &mut Fields, app: &App, ledger: &Ledger, order: Order, now:
         _ => return Err(BadInput::new("fee_asset", "expected together with \"fee\"")),
     };
     let visible_from_ms = fields.number("visible_from_ms", 0, LATEST_MS)?;
+    let time_ms = fields.number("time_ms", 0, LATEST_MS)?;
     let mut step = engine::fill(ledger, &app.world, order, Fill { price, qty }, fee, now);
     for trade in &mut step.trades {
         trade.visible_from_ms = visible_from_ms.unwrap_or(trade.visible_from_ms);
+        trade.time_ms = time_ms.unwrap_or(trade.time_ms);
     }
     Ok(step)
 }
@@ -88,6 +90,7 @@ pub(super) async fn end(State(app): Shared, Path(id): Path<String>, body: Bytes)
     let mut fields = Fields::from_body(&body)?;
     let name = fields.required_text("state")?;
     let new_client_id = fields.text("new_client_id")?;
+    let at_ms = fields.number("at_ms", 0, LATEST_MS)?;
     fields.finish()?;
     let state = OrderState::ending(&name).ok_or_else(|| {
         let known = OrderState::endings();
@@ -100,9 +103,24 @@ pub(super) async fn end(State(app): Shared, Path(id): Path<String>, body: Bytes)
         let is = json!(order.state(now));
         return Err(BadInput::new("state", format!("the order is over already: it is {is}")).into());
     }
-    order.updated_at_ms = now;
-    order.end = Some(OrderEnd { at_ms: now, state, new_client_id });
+    let at_ms = at_ms.unwrap_or(now).min(now);
+    order.updated_at_ms = at_ms;
+    order.end = Some(OrderEnd { at_ms, state, new_client_id });
     let shown = describe(&order, now);
+    ledger.record(Event::Order(Box::new(Step { order, trades: Vec::new() })))?;
+    Ok(Json(shown))
+}
+
+/// Says from when on lookups show an order; in the future, it vanishes.
+pub(super) async fn show(State(app): Shared, Path(id): Path<String>, body: Bytes) -> Reply {
+    let mut fields = Fields::from_body(&body)?;
+    let from_ms = fields.number("from_ms", 0, LATEST_MS)?;
+    fields.finish()?;
+    let from_ms = from_ms.ok_or_else(|| BadInput::new("from_ms", "expected a moment"))?;
+    let mut ledger = app.ledger();
+    let mut order = find(&ledger, &id)?;
+    order.visible_from_ms = from_ms;
+    let shown = describe(&order, wall_ms());
     ledger.record(Event::Order(Box::new(Step { order, trades: Vec::new() })))?;
     Ok(Json(shown))
 }

@@ -83,16 +83,18 @@ fn read_withdrawal(fields: &mut Fields, app: &App, ledger: &Ledger, now: Millis)
     })
 }
 
-/// Puts a withdrawal into a state, from now on and for good.
+/// Puts a withdrawal into a state, from now on and for good; and hides it from lookups until a moment, if told so.
 pub(super) async fn force(State(app): Shared, Path(id): Path<String>, body: Bytes) -> Reply {
     let mut fields = Fields::from_body(&body)?;
     let now = wall_ms();
     let name = fields.required_text("state")?;
     let ending = read_ending(&name, fields.text("info")?, now)?;
+    let visible_from_ms = fields.number("visible_from_ms", 0, LATEST_MS)?;
     fields.finish()?;
     let mut ledger = app.ledger();
     let mut record = ledger.withdrawal(&id).cloned().ok_or_else(|| AdminError::not_found("withdrawal", &id))?;
     record.forced = Some(ending);
+    record.visible_from_ms = visible_from_ms.unwrap_or(record.visible_from_ms);
     let shown = describe(&record, now);
     ledger.record(Event::Withdrawal(record))?;
     Ok(Json(shown))

@@ -46,6 +46,7 @@ async fn a_withdrawal_that_was_made_is_found() {
     client.submit(bitcoin("made")).await;
     client.submit(bitcoin("another")).await;
     let executed = exchange.executed("made").await;
+    let found = client.look_up("made").await.unwrap();
     let record = WithdrawalRecord {
         id: executed[0]["id"].as_str().unwrap().to_owned(),
         client_id: Some("made".into()),
@@ -54,8 +55,10 @@ async fn a_withdrawal_that_was_made_is_found() {
         network_fee: "0.0005".into(),
         tx_id: Some(executed[0]["tx_id"].as_str().unwrap().to_owned()),
         info: String::new(),
+        completed_at: found[0].completed_at.clone(),
     };
-    assert_eq!(client.look_up("made").await, Ok(vec![record]));
+    assert_eq!(record.completed_at.as_deref().map(str::len), Some("2026-01-01 00:00:00".len()));
+    assert_eq!(found, [record]);
 }
 
 /// Each status number of the venue means what its pages say.

@@ -31,6 +31,7 @@ async fn an_order_that_is_taken_is_found_as_it_was_sent() {
         executed_quantity: "0.00000000".into(),
         executed_quote: "0.00000000".into(),
         placed_at_ms: record.placed_at_ms,
+        updated_at_ms: record.placed_at_ms,
     };
     assert_eq!(record, expected);
     assert_eq!(client.open_orders().await, Ok(vec![expected]));
@@ -156,6 +157,7 @@ async fn trades_are_found_with_their_fees() {
     let [trade] = client.trades(&id).await.unwrap().try_into().unwrap();
     let expected = TradeRecord {
         id: "3".into(),
+        order_id: id,
         price: "89999.99000000".into(),
         quantity: "0.50000000".into(),
         quote_quantity: "44999.99500000".into(),

@@ -1,7 +1,7 @@
 use anyhow::{Context, Result};
 use backstop_activities::books::MIGRATIONS;
 use backstop_workflows::{MAIN_QUEUE, RawInput, RunStrategy};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowStartOptions};
 
@@ -45,6 +45,36 @@ pub(super) async fn start_demo_strategy(client: &Client) -> Result<()> {
         .static_summary("make a market in BTC/USDT with alice's money")
         .build();
     client.start_workflow(RunStrategy::run, RawInput::of(input), options).await.context("starting alice's strategy")?;
+    Ok(())
+}
+
+/// The demo users' deposits, in the words of the paper exchange's admin API: it holds what the books owe.
+///
+/// # Errors
+/// When the books can't be read.
+pub async fn demo_deposits(books: &mut PgConnection) -> Result<Vec<Value>> {
+    let deposits = sqlx::query_scalar(
+        "SELECT jsonb_build_object('id', d.deposit_id, 'coin', a.asset, 'amount', trim_scale(d.amount)::text,
+                    'address', 'house', 'tx_id', d.deposit_id,
+                    'insert_time_ms', floor(extract(epoch FROM d.at) * 1000)::bigint)
+           FROM backstop.deposits AS d JOIN backstop.accounts AS a ON a.id = d.account
+          WHERE d.venue = 'binance' AND d.deposit_id LIKE 'demo-%' ORDER BY d.deposit_id",
+    );
+    Ok(deposits.fetch_all(books).await?)
+}
+
+/// Lets the demo users' deposits come in. Again, it changes nothing.
+///
+/// # Errors
+/// When the exchange does not answer, or the books can't be read.
+pub(super) async fn make_demo_deposits(owner: &PgConnectOptions, admin_port: u16) -> Result<()> {
+    let mut books = PgConnection::connect_with(owner).await?;
+    for deposit in demo_deposits(&mut books).await? {
+        let url = format!("http://127.0.0.1:{admin_port}/deposits");
+        let request =
+            reqwest::Client::new().post(url).header("content-type", "application/json").body(deposit.to_string());
+        request.send().await?.error_for_status().context("making the demo deposits")?;
+    }
     Ok(())
 }
 

@@ -25,5 +25,11 @@ VALUES
     ('bob', 'ETH', 'ETH', '0x52908400098527886E0F7030069857D2E4169EE7', 'demo')
 ON CONFLICT DO NOTHING;
 
+-- What the paper exchange holds at first, beside what comes in for alice and bob.
+INSERT INTO backstop.house_positions (venue, asset, amount)
+VALUES ('binance', 'BTC', 10), ('binance', 'ETH', 100), ('binance', 'USDT', 100000), ('binance', 'BNB', 500),
+       ('binance', 'XRP', 50000)
+ON CONFLICT DO NOTHING;
+
 -- The paper exchange is called at most 20 times in a second, by all processes together.
 INSERT INTO backstop.venues (venue, min_interval_ms) VALUES ('binance', 50) ON CONFLICT DO NOTHING;

@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::{
     Postgres, Service, Temporal, Tools,
-    demo::{STRATEGY, let_prices_wander, prepare_books, start_demo_strategy},
+    demo::{STRATEGY, let_prices_wander, make_demo_deposits, prepare_books, start_demo_strategy},
     process::{end_leftovers, is_listening},
 };
 use crate::{
@@ -151,7 +151,8 @@ impl Stack {
         step("Postgres");
         let postgres = self.postgres.insert(Postgres::start(tools, state, config.postgres_port, &[]).await?);
         step("the books");
-        prepare_books(&postgres.owner(DATABASE), DATABASE).await?;
+        let owner = postgres.owner(DATABASE);
+        prepare_books(&owner, DATABASE).await?;
         step("Temporal");
         let temporal = Temporal::start(tools, state, config.temporal_port, Some(config.ui_port)).await?;
         let temporal_address = self.temporal.insert(temporal).address();
@@ -159,6 +160,7 @@ impl Stack {
         register_search_attributes(&client, "default").await?;
         step("the simulator");
         self.simulator = Some(start_simulator(config).await?);
+        make_demo_deposits(&owner, config.simulator_admin_port).await?;
         let_prices_wander(config.simulator_admin_port).await?;
         step("the worker");
         self.worker = Some(start_worker(config).await?);

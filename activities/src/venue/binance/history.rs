@@ -47,6 +47,8 @@ struct WithdrawalRow {
     withdraw_order_id: Option<String>,
     #[serde(default)]
     info: Option<String>,
+    #[serde(default)]
+    complete_time: Option<String>,
 }
 
 /// A row of the listing of deposits. One that can't be read is kept as it is, and fails no other.
@@ -282,7 +284,14 @@ fn read_withdrawal(row: WithdrawalRow) -> Result<WithdrawalRecord, String> {
         network_fee: row.transaction_fee,
         tx_id: row.tx_id.filter(|id| !id.is_empty()),
         info: row.info.unwrap_or_default(),
+        completed_at: row.complete_time.filter(|time| is_time(time)),
     })
+}
+
+/// `YYYY-MM-DD HH:MM:SS`: a text of any other form says nothing.
+fn is_time(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    shape == "0000-00-00 00:00:00"
 }
 
 fn read_deposit(row: DepositFields) -> Result<DepositRecord, String> {

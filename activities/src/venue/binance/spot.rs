@@ -8,7 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::super::spot::{
-    NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord,
+    Balance, NewOrder, OrderEnding, OrderKind, OrderRecord, OrderState, Side, Spot, TimeInForce, Top, TradeRecord,
 };
 use super::super::{LookupFailed, SendOutcome};
 use super::{Answer, Binance, ErrorBody, describe, read_sent, refusal_text};
@@ -16,7 +16,7 @@ use crate::books::Priority;
 
 const ORDER: &str = "api/v3/order";
 const OPEN_ORDERS: &str = "api/v3/openOrders";
-const TRADES: &str = "api/v3/myTrades";
+pub(super) const TRADES: &str = "api/v3/myTrades";
 
 /// The codes of `POST /api/v3/order` that mean "refused, and nothing happened": authorization, malformed parameters,
 /// filters, and what the matching engine turned away ("Error codes for Binance"). Closed on purpose: any other code is
@@ -55,9 +55,9 @@ struct Cancelled {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct OrderRow {
+pub(super) struct OrderRow {
     symbol: String,
-    order_id: u64,
+    pub(super) order_id: u64,
     client_order_id: String,
     status: String,
     price: String,
@@ -66,14 +66,15 @@ struct OrderRow {
     /// Spelled so by the venue. Negative for some old orders, "data not available": unreadable then.
     cummulative_quote_qty: String,
     time: i64,
+    update_time: i64,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TradeRow {
+pub(super) struct TradeRow {
     symbol: String,
-    id: u64,
-    order_id: u64,
+    pub(super) id: u64,
+    pub(super) order_id: u64,
     price: String,
     qty: String,
     quote_qty: String,
@@ -176,6 +177,28 @@ impl Spot for Binance {
             rows.into_iter().map(|row| read_order(row, symbol).map_err(unreadable)).collect()
         }
         .boxed()
+    }
+
+    fn orders_from<'a>(
+        &'a self,
+        symbol: &'a str,
+        from_id: &'a str,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>> {
+        self.every_order(symbol, from_id, now_ms).boxed()
+    }
+
+    fn trades_since<'a>(
+        &'a self,
+        symbol: &'a str,
+        from_ms: i64,
+        now_ms: i64,
+    ) -> BoxFuture<'a, Result<Vec<TradeRecord>, LookupFailed>> {
+        self.every_trade(symbol, from_ms, now_ms).boxed()
+    }
+
+    fn balances(&self, now_ms: i64) -> BoxFuture<'_, Result<Vec<Balance>, LookupFailed>> {
+        self.account_balances(now_ms).boxed()
     }
 
     fn trades<'a>(
@@ -294,7 +317,7 @@ fn order_is_refused(error: &ErrorBody) -> bool {
     ORDER_REJECTIONS.contains(&error.code) || error.code == NEW_ORDER_REJECTED && !duplicate
 }
 
-fn read_order(row: OrderRow, symbol: &str) -> Result<OrderRecord, String> {
+pub(super) fn read_order(row: OrderRow, symbol: &str) -> Result<OrderRecord, String> {
     same("symbol", &row.symbol, symbol)?;
     // Spot API, "Enum definitions: Order status".
     let state = match row.status.as_str() {
@@ -317,10 +340,11 @@ fn read_order(row: OrderRow, symbol: &str) -> Result<OrderRecord, String> {
         executed_quantity: row.executed_qty,
         executed_quote: row.cummulative_quote_qty,
         placed_at_ms: row.time,
+        updated_at_ms: row.update_time,
     })
 }
 
-fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> Result<TradeRecord, String> {
+pub(super) fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> Result<TradeRecord, String> {
     same("symbol", &row.symbol, symbol)?;
     same("order", &row.order_id.to_string(), venue_order_id)?;
     for amount in [&row.price, &row.qty, &row.quote_qty, &row.commission] {
@@ -328,6 +352,7 @@ fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> Result<Trade
     }
     Ok(TradeRecord {
         id: row.id.to_string(),
+        order_id: row.order_id.to_string(),
         price: row.price,
         quantity: row.qty,
         quote_quantity: row.quote_qty,

@@ -68,6 +68,7 @@ fn record(client_id: &str) -> WithdrawalRecord {
         network_fee: "0".into(),
         tx_id: None,
         info: String::new(),
+        completed_at: None,
     }
 }
 

@@ -1,0 +1,198 @@
+//! What the venues hold against all that is owed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use backstop_domain::reconcile::{CheckReport, Deviation, Severity};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::{
+    LONGEST_PAUSE, deposits, orders, payouts,
+    venue::{AHEAD_MS, DAY_MS, VenueChecks, unreadable},
+};
+use crate::{
+    beat::beating,
+    books::{Books, CustodyOrder, CustodyRow, Explained, OwedRow},
+    clock::Clock,
+    failure::Failure,
+    venue::{OrderRecord, Spot},
+};
+
+/// How far back a withdrawal or deposit may have come that is not booked yet.
+const UNBOOKED_MS: i64 = 14 * DAY_MS;
+
+/// What one venue holds of an asset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// The asset.
+    pub asset: String,
+    /// How much, free and locked; a decimal string.
+    pub held: String,
+    /// What of it is explained by what is about to be booked.
+    pub explained: String,
+    /// Why nobody can tell now, if so.
+    pub unclear: Option<String>,
+}
+
+/// The input of `custody_compare`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Compare {
+    /// The books before the venues were looked at.
+    pub before: Vec<OwedRow>,
+    /// What all venues hold.
+    pub holdings: Vec<Holding>,
+}
+
+/// The input of `custody_report`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CustodyReport {
+    /// The run.
+    pub run: String,
+    /// What differed in both of the last two looks that held still.
+    pub differs: Vec<CustodyRow>,
+    /// What moved during every look, and why.
+    pub moving: Vec<CustodyRow>,
+    /// How many looks there were.
+    pub looks: u32,
+}
+
+impl VenueChecks {
+    /// The balances are read before and after everything else: one that changed meanwhile says nothing.
+    pub(super) async fn look_at_holdings(&self, venue: &str) -> Result<Vec<Holding>, Failure> {
+        let (_, now_ms) = self.books.watermark("custody").await?;
+        let clock = Clock::from(now_ms);
+        let before = self.held(&clock).await?;
+        let live = self.books.custody_orders(venue).await?;
+        let from_ms = now_ms - UNBOOKED_MS;
+        let withdrawals = self.venue.history(from_ms, now_ms + AHEAD_MS, clock.now_ms()).await.map_err(unreadable)?;
+        let deposits = self.venue.deposits(from_ms, now_ms + AHEAD_MS, clock.now_ms()).await.map_err(unreadable)?;
+        let (orders, trades) = self.unbooked_trades(&live, &clock).await?;
+        let after = self.held(&clock).await?;
+        let withdrawals = Value::Array(withdrawals.iter().map(payouts::shown).collect());
+        let deposits = Value::Array(deposits.records.iter().map(deposits::shown).collect());
+        let seen = [&withdrawals, &deposits, &orders, &trades];
+        let explained = self.books.custody_explained(venue, seen, now_ms).await?;
+        let holding = |row: Explained| {
+            let (was, held) = (amount(&before, &row.asset), amount(&after, &row.asset));
+            let moved = (was != held).then(|| format!("what {venue} holds moved"));
+            let (held, unclear) = (held.to_string(), row.unclear.or(moved));
+            Holding { asset: row.asset, held, explained: row.explained, unclear }
+        };
+        Ok(explained.into_iter().map(holding).collect())
+    }
+
+    async fn held(&self, clock: &Clock) -> Result<HashMap<String, Decimal>, Failure> {
+        let balances = self.market.balances(clock.now_ms()).await.map_err(unreadable)?;
+        Ok(balances.into_iter().map(|balance| (balance.asset, balance.held)).collect())
+    }
+
+    /// The venue's records of the orders that may trade, and the trades of those of which not all is booked.
+    async fn unbooked_trades(&self, live: &[CustodyOrder], clock: &Clock) -> Result<(Value, Value), Failure> {
+        let (mut orders, mut trades) = (Vec::new(), Vec::new());
+        let mut open: HashMap<&str, Vec<OrderRecord>> = HashMap::new();
+        for order in live {
+            let symbol = order.symbol.as_str();
+            if !open.contains_key(symbol) {
+                let records = self.market.open_orders(symbol, clock.now_ms()).await.map_err(unreadable)?;
+                open.insert(symbol, records);
+            }
+            let listed = open.get(symbol).into_iter().flatten().find(|record| record.client_id == order.order_id);
+            let record = match listed {
+                Some(record) => Some(record.clone()),
+                None => self.find(order, clock).await?,
+            };
+            let Some(record) = record else { continue };
+            let mut shown = orders::shown(&record);
+            shown["client_id"] = json!(order.order_id);
+            orders.push(shown);
+            if number(&record.executed_quantity) != number(&order.booked) {
+                let made = self.market.trades(symbol, &record.id, clock.now_ms()).await.map_err(unreadable)?;
+                trades.extend(made.iter().map(|trade| {
+                    let mut shown = orders::shown_trade(trade);
+                    shown["client_id"] = json!(order.order_id);
+                    shown
+                }));
+            }
+        }
+        Ok((Value::Array(orders), Value::Array(trades)))
+    }
+
+    async fn find(&self, order: &CustodyOrder, clock: &Clock) -> Result<Option<OrderRecord>, Failure> {
+        let market: &dyn Spot = self.market.as_ref();
+        let found = match &order.venue_order_id {
+            Some(id) => market.order_by_id(&order.symbol, id, clock.now_ms()).await,
+            None => market.order(&order.symbol, &order.order_id, clock.now_ms()).await,
+        };
+        found.map_err(unreadable)
+    }
+}
+
+fn amount(held: &HashMap<String, Decimal>, asset: &str) -> Decimal {
+    held.get(asset).copied().unwrap_or_default()
+}
+
+fn number(text: &str) -> Option<Decimal> {
+    text.parse().ok()
+}
+
+/// The comparison of what the venues hold with the books.
+pub struct CustodyActivities {
+    /// The books.
+    pub books: Books,
+}
+
+#[activities]
+impl CustodyActivities {
+    /// What is owed, before the venues are looked at.
+    #[activity(name = "custody_before")]
+    pub async fn before(self: Arc<Self>, ctx: ActivityContext) -> Result<Vec<OwedRow>, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, async { Ok(self.books.custody_books().await?) }).await
+    }
+
+    /// Holds what they hold against the books.
+    #[activity(name = "custody_compare")]
+    pub async fn compare(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: Compare,
+    ) -> Result<Vec<CustodyRow>, ActivityError> {
+        let compared = async { Ok(self.books.custody_compared(&input.before, &json!(input.holdings)).await?) };
+        beating(&ctx, LONGEST_PAUSE, compared).await
+    }
+
+    /// Takes down what the looks have come to.
+    #[activity(name = "custody_report")]
+    pub async fn report(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CustodyReport,
+    ) -> Result<CheckReport, ActivityError> {
+        let deviations: Vec<Deviation> = input.differs.iter().map(deviation).collect();
+        let moving: Vec<&str> = input.moving.iter().map(|row| row.asset.as_str()).collect();
+        let mut note = "what the venues hold, against what is owed and the house's own".to_owned();
+        if let Some(first) = input.moving.first() {
+            note =
+                format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
+        }
+        let complete = input.moving.is_empty();
+        let told = super::venue::told(&self.books, ("custody", complete), &input.run, &deviations, note);
+        beating(&ctx, LONGEST_PAUSE, told).await
+    }
+}
+
+fn deviation(row: &CustodyRow) -> Deviation {
+    Deviation {
+        kind: "custody_differs".to_owned(),
+        subject: format!("asset/{}", row.asset),
+        severity: Severity::Critical,
+        measure: Some(row.rest.clone()),
+        // Nobody's in particular.
+        owner: None,
+        asset: Some(row.asset.clone()),
+        evidence: json!({"held": row.held, "owed": row.owed, "house": row.house, "explained": row.explained,
+            "rest": row.rest}),
+    }
+}

@@ -1,0 +1,114 @@
+//! Orders and their trades, on both sides.
+
+use std::{collections::HashSet, time::Duration};
+
+use backstop_domain::reconcile::{CheckReport, Deviation};
+use serde_json::{Value, json};
+
+use super::venue::{DAY_MS, VenueCheck, look_back, millis, seen_twice, told, unreadable};
+use crate::{
+    books::{Books, ComparedOrder},
+    clock::Clock,
+    failure::Failure,
+    venue::{OrderRecord, OrderState, Spot, TradeRecord},
+};
+
+/// How long an order is watched after it has ended.
+const WATCHED_MS: i64 = DAY_MS;
+/// A finding is followed for so long; then it is left to whoever answers for it.
+const MOST_MS: i64 = 7 * DAY_MS;
+/// So many orders that the lists don't show are asked for one by one in one look.
+const SINGLE_MAX: usize = 100;
+
+pub(super) async fn check(
+    books: &Books,
+    market: &dyn Spot,
+    visibility: Duration,
+    input: &VenueCheck,
+) -> Result<CheckReport, Failure> {
+    let check = format!("orders/{}", input.venue);
+    let (_, now_ms) = books.watermark(&check).await?;
+    let (from_ms, complete) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
+    let symbols = books.symbols_of(&input.venue).await?;
+    let mut deviations = Vec::new();
+    for symbol in &symbols {
+        let look = || look(books, market, visibility, (&input.venue, symbol), from_ms);
+        deviations.extend(seen_twice(Duration::ZERO, look).await?);
+    }
+    let note =
+        format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
+    told(books, (&check, complete), &input.run, &deviations, note).await
+}
+
+/// The open orders alone, as the watch looks at them: what it does not see is not gone. Returns how many are wrong.
+pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCheck) -> Result<usize, Failure> {
+    let mut deviations = Vec::new();
+    for symbol in &books.symbols_of(&input.venue).await? {
+        let look = async || {
+            let (_, now_ms) = books.watermark("orders").await?;
+            let open = market.open_orders(symbol, now_ms).await.map_err(unreadable)?;
+            let open = Value::Array(open.iter().map(shown).collect());
+            Ok(books.check_open_orders(&input.venue, symbol, &open).await?)
+        };
+        deviations.extend(seen_twice(Duration::ZERO, look).await?);
+    }
+    let check = format!("orders/{}", input.venue);
+    told(books, (&check, false), &input.run, &deviations, String::new()).await?;
+    Ok(deviations.len())
+}
+
+async fn look(
+    books: &Books,
+    market: &dyn Spot,
+    visibility: Duration,
+    (venue, symbol): (&str, &str),
+    from_ms: i64,
+) -> Result<Vec<Deviation>, Failure> {
+    let (_, now_ms) = books.watermark("orders").await?;
+    let clock = Clock::from(now_ms);
+    let ours = books.orders_to_compare(venue, symbol, from_ms).await?;
+    let mut records = market.open_orders(symbol, clock.now_ms()).await.map_err(unreadable)?;
+    // The venue numbers the orders of a market in their order.
+    let lately = ours.iter().filter(|order| order.signed_at_ms.is_some_and(|at_ms| at_ms > from_ms - DAY_MS));
+    if let Some(first) = lately.filter(|order| order.state == "ended").filter_map(number).min() {
+        // Read later than the open ones, which may have ended since.
+        let all = market.orders_from(symbol, &first.to_string(), clock.now_ms()).await.map_err(unreadable)?;
+        records.retain(|open| !all.iter().any(|record| record.id == open.id));
+        records.extend(all);
+    }
+    let seen: HashSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let unseen = |order: &&ComparedOrder| order.state == "placed" && !seen.contains(id(order));
+    let unseen: Vec<String> = ours.iter().filter(unseen).take(SINGLE_MAX).map(|order| id(order).to_owned()).collect();
+    let mut absent = Vec::new();
+    for id in unseen {
+        match market.order_by_id(symbol, &id, clock.now_ms()).await.map_err(unreadable)? {
+            Some(record) => records.push(record),
+            None => absent.push(id),
+        }
+    }
+    let trades = market.trades_since(symbol, from_ms, clock.now_ms()).await.map_err(unreadable)?;
+    let orders = Value::Array(records.iter().map(shown).collect());
+    let trades = Value::Array(trades.iter().map(shown_trade).collect());
+    let seen = (&orders, absent.as_slice(), &trades);
+    Ok(books.check_orders((venue, symbol), seen, from_ms, now_ms, millis(visibility)).await?)
+}
+
+fn id(order: &ComparedOrder) -> &str {
+    order.venue_order_id.as_deref().unwrap_or_default()
+}
+
+fn number(order: &ComparedOrder) -> Option<u64> {
+    id(order).parse().ok()
+}
+
+/// A record in the words that the books compare by.
+pub(super) fn shown(record: &OrderRecord) -> Value {
+    json!({"id": record.id, "client_id": record.client_id, "open": record.state == OrderState::Open,
+        "executed": record.executed_quantity, "updated_at_ms": record.updated_at_ms})
+}
+
+/// The same of a trade.
+pub(super) fn shown_trade(trade: &TradeRecord) -> Value {
+    json!({"id": trade.id, "order_id": trade.order_id, "base": trade.quantity, "quote": trade.quote_quantity,
+        "fee": trade.fee, "fee_asset": trade.fee_asset, "at_ms": trade.traded_at_ms})
+}

@@ -1,0 +1,145 @@
+//! A venue's records held against the books, on that venue's own task queue.
+
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+
+use backstop_domain::reconcile::{CheckReport, Deviation};
+use serde::{Deserialize, Serialize};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+use super::{custody::Holding, deposits, orders, payouts, report};
+use crate::{
+    beat::beating,
+    books::Books,
+    failure::Failure,
+    venue::{LookupFailed, PayoutVenue, Spot},
+};
+
+/// The longest pause before a venue that could not be read is read again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// From one look to the next, of which both have to say the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The venue stamps its records with its own clock: look a little further than now.
+pub(super) const AHEAD_MS: i64 = 60_000;
+pub(super) const DAY_MS: i64 = 24 * 3_600_000;
+
+/// The input of a venue's check.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VenueCheck {
+    /// The run, by a name that stays the same when the check is tried again.
+    pub run: String,
+    /// The venue, by its name in the books.
+    pub venue: String,
+}
+
+/// The checks of one venue.
+pub struct VenueChecks {
+    /// The books.
+    pub books: Books,
+    /// The venue.
+    pub venue: Arc<dyn PayoutVenue>,
+    /// Its market.
+    pub market: Arc<dyn Spot>,
+    /// How long an executed withdrawal, or an order, may be missing from its records.
+    pub visibility: Duration,
+    /// How long a deposit may take to be read.
+    pub rhythm: Duration,
+}
+
+#[activities]
+impl VenueChecks {
+    /// The payouts of a week, and the venue's withdrawals.
+    #[activity(name = "check_payouts")]
+    pub async fn payouts(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VenueCheck,
+    ) -> Result<CheckReport, ActivityError> {
+        let check = payouts::check(&self.books, self.venue.as_ref(), self.visibility, &input);
+        beating(&ctx, LONGEST_PAUSE, check).await
+    }
+
+    /// The orders that are open or ended within a day, and the trades of that day, on both sides.
+    #[activity(name = "check_orders")]
+    pub async fn orders(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VenueCheck,
+    ) -> Result<CheckReport, ActivityError> {
+        let check = orders::check(&self.books, self.market.as_ref(), self.visibility, &input);
+        beating(&ctx, LONGEST_PAUSE, check).await
+    }
+
+    /// The deposits of a week, on both sides.
+    #[activity(name = "check_deposits")]
+    pub async fn deposits(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VenueCheck,
+    ) -> Result<CheckReport, ActivityError> {
+        let check = deposits::check(&self.books, self.venue.as_ref(), self.rhythm, &input);
+        beating(&ctx, LONGEST_PAUSE, check).await
+    }
+
+    /// What the venue holds, and what of it is about to be booked.
+    #[activity(name = "venue_holdings")]
+    pub async fn holdings(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: VenueCheck,
+    ) -> Result<Vec<Holding>, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.look_at_holdings(&input.venue)).await
+    }
+}
+
+/// How far back a check looks that needs so much: further where it has found something then. Whatever is older than the
+/// most that a venue shows is neither seen nor gone.
+pub(super) async fn look_back(
+    books: &Books,
+    check: &str,
+    now_ms: i64,
+    needed_ms: i64,
+    most_ms: i64,
+) -> Result<(i64, bool), Failure> {
+    let oldest_ms = books.oldest_finding_ms(check).await?.unwrap_or(now_ms).min(now_ms);
+    let from_ms = (oldest_ms - needed_ms).max(now_ms - most_ms);
+    Ok((from_ms, oldest_ms - needed_ms >= from_ms))
+}
+
+/// Believes what two looks say alike, a pause apart: of a row that did not move in between, as its version is among what
+/// they say.
+pub(super) async fn seen_twice<F>(pause: Duration, look: impl Fn() -> F) -> Result<Vec<Deviation>, Failure>
+where
+    F: Future<Output = Result<Vec<Deviation>, Failure>>,
+{
+    let first = look().await?;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    tokio::time::sleep(pause.max(LOOK_AGAIN)).await;
+    let mut second = look().await?;
+    second.retain(|deviation| first.contains(deviation));
+    let mut known = HashSet::new();
+    second.retain(|deviation| known.insert((deviation.kind.clone(), deviation.subject.clone())));
+    Ok(second)
+}
+
+/// Takes down what a venue's check has come to.
+pub(super) async fn told(
+    books: &Books,
+    (check, complete): (&str, bool),
+    run: &str,
+    deviations: &[Deviation],
+    note: String,
+) -> Result<CheckReport, Failure> {
+    let report = report(books, check, run, complete, deviations).await?;
+    Ok(CheckReport { note, ..report })
+}
+
+pub(super) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
+    Failure::Again { kind: "LookupFailed", message: format!("the venue could not be read: {reason}"), after }
+}
+
+pub(super) fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

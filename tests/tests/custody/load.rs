@@ -1,0 +1,85 @@
+//! Goal: while everything is as it should be, nothing is found, however much is under way.
+
+use std::time::{Duration, Instant};
+
+use backstop_tests::{End, World, books_checker};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::reconcile;
+
+/// How long it goes on, unless `CUSTODY_LOAD_S` says so.
+const LOAD: Duration = Duration::from_secs(20);
+const CHECKS: &[&str] = &["adopt", "seal", "books", "transit", "reservations", "intents", "venues"];
+
+fn word() -> serde_json::Value {
+    json!({"operator": "olga", "reason": "a test"})
+}
+
+async fn maker(world: &World, tick_ms: u64) -> String {
+    let (key, user) = (format!("mm-{}", Uuid::now_v7()), world.depositor().await);
+    let input = json!({
+        "start_id": format!("start-{key}"), "strategy_key": key, "user_id": user, "venue": "binance",
+        "pair": "BTC/USDT", "requested_by": "rita", "tick_ms": tick_ms,
+        "parameters": {"spread_bps": 10, "order_size": "0.01", "layers": 2, "layer_step_bps": 5,
+                       "refresh_tolerance_bps": 5},
+    });
+    let id = format!("strategy/{key}");
+    world.start_any("RunStrategy", &id, &input).await;
+    id
+}
+
+/// Strategies that trade in a market that moves, trades that show late, answers that come late, refunds and deposits, read and
+/// unread.
+#[tokio::test]
+async fn nothing_is_found_while_everything_is_as_it_should_be() {
+    let seconds = std::env::var("CUSTODY_LOAD_S").ok().and_then(|text| text.parse().ok());
+    let load = seconds.map_or(LOAD, Duration::from_secs);
+    let world = World::watched().await;
+    let settings = json!({"price_volatility": "0.001", "trade_delay_ms": 400, "fill_share": "0.4"});
+    world.exchange.set(settings).await;
+    let late = |ms: u32, seed: u32| json!({"fault": "delay_answer", "ms": ms, "probability": 0.1, "seed": seed});
+    for (n, path) in ["/api/v3/order", "/api/v3/openOrders", "/api/v3/account", "/sapi/v1/capital/withdraw/history"]
+        .into_iter()
+        .enumerate()
+    {
+        world.exchange.fault_for_all(path, late(300, u32::try_from(n).unwrap())).await;
+    }
+    let makers = [maker(&world, 500).await, maker(&world, 700).await];
+    let began = Instant::now();
+    let (mut refunds, mut runs, mut stood_still) = (Vec::new(), 0, 0);
+    while began.elapsed() < load || runs < 3 {
+        // Far enough for every quote of one side.
+        let price = if runs % 2 == 0 { "100500" } else { "100000" };
+        world.exchange.set(json!({"prices": {"BTCUSDT": price}})).await;
+        let refund = world.true_refund().await;
+        refunds.push(world.start(&refund).await);
+        let report = reconcile(&world, CHECKS).await;
+        assert!(report.checks.iter().all(|check| check.looked && check.deviations == 0), "{report:?}");
+        assert!(report.findings.is_empty() && report.summary == "nothing is wrong", "{report:?}");
+        runs += 1;
+        stood_still += u32::from(!report.checks.iter().any(|check| check.note.contains("moved during")));
+    }
+    for maker in &makers {
+        world.update(maker, "stop", word()).await.unwrap();
+        assert!(matches!(world.end_of(maker).await, End::Result(_)));
+    }
+    for refund in &refunds {
+        world.reaches(refund, "settled").await;
+    }
+    let report = reconcile(&world, CHECKS).await;
+    let custody = report.checks.iter().find(|check| check.check == "custody").unwrap();
+    assert!(custody.looked && !custody.note.contains("moved"), "{report:?}");
+    let mut owner = world.database.owner().await;
+    let findings: Vec<String> =
+        sqlx::query_scalar("SELECT kind || ' ' || subject FROM findings").fetch_all(&mut owner).await.unwrap();
+    assert_eq!(findings, Vec::<String>::new());
+    let fills: i64 = sqlx::query_scalar("SELECT count(*) FROM fills").fetch_one(&mut owner).await.unwrap();
+    assert!(fills > 0, "nothing was traded");
+    let unsound = books_checker::check(&mut owner).await;
+    assert!(unsound.is_empty(), "{unsound:?}");
+    eprintln!(
+        "{runs} runs, of which {stood_still} saw every asset stand still; {fills} fills, {} refunds",
+        refunds.len()
+    );
+}

@@ -1,0 +1,108 @@
+//! Goal: whatever the venue's orders and trades say otherwise than the books is found, and the account concerned frozen.
+
+use backstop_tests::{World, custody::now_ms, trading::Strategy};
+use serde_json::json;
+
+use crate::{check, damage, finds, finds_nothing, frozen};
+
+fn account(strategy: &Strategy) -> String {
+    format!("{} BTC", strategy.user)
+}
+
+#[tokio::test]
+async fn one_that_the_venue_does_not_have_and_one_that_it_has_ended_long_ago() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", true).await;
+    finds_nothing(&world).await;
+    world.exchange.hide_order(&order, true).await;
+    finds(&world, &[format!("Critical order_not_at_venue order/{order}")]).await;
+    assert_eq!(frozen(&world).await, [account(&strategy)]);
+    world.exchange.hide_order(&order, false).await;
+    finds_nothing(&world).await;
+    // Whoever follows it gets his time.
+    let late = world.place(&strategy, "sell", "110000", "0.1", true).await;
+    world.exchange.end_order(&late, 0).await;
+    world.exchange.end_order(&order, 600_000).await;
+    finds(&world, &[format!("Warning order_ended_at_venue order/{order}")]).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+    for order in [&order, &late] {
+        let end = sqlx::query("SELECT order_end($1, 0, 'Canceled')").bind(order);
+        end.execute(&mut world.database.worker().await).await.unwrap();
+    }
+    finds_nothing(&world).await;
+}
+
+#[tokio::test]
+async fn one_that_is_open_there_only() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let stranger = world.place_behind_the_books("buy", "50000", "0.01").await;
+    finds(&world, &[format!("Critical order_without_record order/{stranger}")]).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+    world.exchange.end_order(&stranger, 0).await;
+    finds_nothing(&world).await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", true).await;
+    damage(&world, format!("UPDATE orders SET state = 'ended' WHERE order_id = '{order}'")).await;
+    finds(&world, &[format!("Critical order_open_at_venue order/{order}")]).await;
+    assert_eq!(frozen(&world).await, [account(&strategy)]);
+    damage(&world, format!("UPDATE orders SET state = 'placed' WHERE order_id = '{order}'")).await;
+    finds_nothing(&world).await;
+}
+
+/// An order that has ended with a trade, each of whose numbers is spoiled in turn.
+#[tokio::test]
+async fn its_executed_quantity_and_each_of_its_fills() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", true).await;
+    world.exchange.fill(&order, json!({"qty": "0.04"})).await;
+    let pause = world.pause(&strategy, "0.3");
+    let id = format!("pause/{}", pause["operation_id"].as_str().unwrap());
+    assert_eq!(world.run_any("PauseAndWithdraw", &id, &pause).await.kind(), "completed");
+    finds_nothing(&world).await;
+    let of = format!("WHERE order_id = '{order}'");
+    let fill = format!("fill/{order}/BTCUSDT:1");
+    let stray = format!("fill/{order}/BTCUSDT:999");
+    let extra = format!(
+        "INSERT INTO fills SELECT (jsonb_populate_record(f, '{{\"trade_id\": \"BTCUSDT:999\"}}')).* FROM fills AS f {of}"
+    );
+    for (spoil, found, undo) in [
+        (
+            format!("UPDATE orders SET executed = 0.05 {of}"),
+            format!("order_executed_differs order/{order}"),
+            format!("UPDATE orders SET executed = 0.04 {of}"),
+        ),
+        (
+            format!("UPDATE fills SET base = base * 2 {of}"),
+            format!("fill_differs {fill}"),
+            format!("UPDATE fills SET base = base / 2 {of}"),
+        ),
+        (
+            format!("CREATE TABLE kept AS SELECT * FROM fills {of}; DELETE FROM fills {of}"),
+            format!("fill_missing {fill}"),
+            "INSERT INTO fills SELECT * FROM kept".to_owned(),
+        ),
+        (extra, format!("fill_without_trade {stray}"), format!("DELETE FROM fills {of} AND trade_id = 'BTCUSDT:999'")),
+    ] {
+        damage(&world, spoil).await;
+        finds(&world, &[format!("Critical {found}")]).await;
+        assert_eq!(frozen(&world).await, [account(&strategy)], "{found}");
+        damage(&world, undo).await;
+        finds_nothing(&world).await;
+    }
+}
+
+/// A trade that nobody has booked yet is on its way, unless it is old.
+#[tokio::test]
+async fn a_trade_of_an_open_order_is_missed_only_after_a_while() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", true).await;
+    world.exchange.fill(&order, json!({"qty": "0.04"})).await;
+    let report = check(&world).await;
+    assert_eq!(report.summary, "nothing is wrong", "{report:?}");
+    world.exchange.fill(&order, json!({"qty": "0.02", "time_ms": now_ms() - 360_000})).await;
+    finds(&world, &[format!("Warning fill_missing fill/{order}/BTCUSDT:2")]).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+}
