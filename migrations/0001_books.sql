@@ -60,8 +60,6 @@ CREATE TABLE entries (
     CHECK ((counter IS NULL) = (d_available + d_locked + d_transit = 0))
 );
 CREATE INDEX entries_xid ON entries (xid);
--- The house pays few fees, and what they sum to is asked for often.
-CREATE INDEX entries_house ON entries (account) WHERE counter LIKE 'house:%';
 
 -- The allowed transitions of every state machine; `absent` is the state of a row that does not exist.
 CREATE TABLE transitions (
