@@ -97,6 +97,15 @@ impl Place {
         sqlx::query_scalar("SELECT state FROM backstop.payouts").fetch_optional(&mut books).await.unwrap()
     }
 
+    /// Reconciles with the paper exchange, as an operator would. Returns what is printed, and the exit status.
+    async fn check(&self) -> (String, Option<i32>) {
+        let mut command = Command::new(program("backstop"));
+        command.args(["check", "--only", "venues,transit"]);
+        command.env("TEMPORAL_ADDRESS", format!("127.0.0.1:{}", self.ports[0]));
+        let output = command.output().await.unwrap();
+        (String::from_utf8([output.stdout, output.stderr].concat()).unwrap(), output.status.code())
+    }
+
     async fn settles(&self) {
         let settled = wait_until(DEADLINE, async || self.payout_state().await.as_deref() == Some("settled"));
         assert!(settled.await, "the payout is {:?}", self.payout_state().await);
@@ -210,9 +219,14 @@ async fn alices_strategy_makes_a_market_and_its_money_can_be_withdrawn() {
         "{} quotes",
         place.open_orders().await
     );
+    // The paper exchange holds what the demo's books owe.
+    let (said, status) = place.check().await;
+    assert!(said.contains("nothing is wrong") && status == Some(0), "{said}");
     running.start_the_printed("PauseAndWithdraw").await;
     place.settles().await;
     assert_eq!(place.open_orders().await, 0);
+    let (said, status) = place.check().await;
+    assert!(said.contains("nothing is wrong") && !said.contains("moved during") && status == Some(0), "{said}");
     // The next start leaves it stopped.
     running.stop(Signal::SIGINT).await;
     let running = place.start().await;

@@ -8,6 +8,7 @@ mod trading;
 mod wire;
 
 mod accepted;
+mod account;
 mod filters;
 mod listing;
 mod lookup;

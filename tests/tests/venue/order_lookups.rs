@@ -15,6 +15,7 @@ fn order() -> Value {
         "symbol": "BTCUSDT", "orderId": 7, "orderListId": -1, "clientOrderId": "ours", "price": "90000.00000000",
         "origQty": "0.50000000", "executedQty": "0.20000000", "cummulativeQuoteQty": "18000.00000000",
         "status": "PARTIALLY_FILLED", "timeInForce": "GTC", "type": "LIMIT", "side": "BUY", "time": 1_499_827_319_559_i64,
+        "updateTime": 1_499_827_319_559_i64,
     })
 }
 
