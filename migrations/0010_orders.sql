@@ -60,6 +60,8 @@ CREATE TABLE fills (
     reserved  numeric(38, 18) NOT NULL CHECK (reserved >= 0),
     -- What the user got for that; the rest of the other leg waits in suspense.
     credited  numeric(38, 18) NOT NULL CHECK (credited >= 0),
+    -- What the house paid of the fee out of what it holds at the venue; nothing while nobody knows the asset.
+    house_fee numeric(38, 18) NOT NULL,
     at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (order_id, trade_id)
 );
@@ -207,46 +209,6 @@ BEGIN
     RETURN true;
 END $$;
 
--- attempt: the one call before the one send. Recorded together with its slot (see 0013): while there is none, nothing is.
-CREATE FUNCTION order_attempt(
-    p_order_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int, p_lane text
-) RETURNS permit
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
-DECLARE
-    o        orders := lock_order(p_order_id);
-    v_frozen accounts;
-    s        slot;
-    moment   timestamptz;
-BEGIN
-    PERFORM refuse_other_order(o, p_holder, o.content);
-    IF o.state = 'abandoned' THEN
-        PERFORM refuse('BS006', format('order/%s was ended before it was sent (%s)', p_order_id, o.detail),
-                       jsonb_build_object('subject', 'order/' || p_order_id, 'reason', o.detail));
-    END IF;
-    IF o.state IN ('attempted', 'placed') THEN
-        PERFORM refuse('BS010', format('order/%s is %s: it may have taken effect', p_order_id, o.state),
-                       jsonb_build_object('subject', 'order/' || p_order_id, 'outcome', o.state));
-    END IF;
-    PERFORM next_state('order', p_order_id, o.state, 'attempt');
-    PERFORM share_running_strategy(o.strategy_key);
-    SELECT a.* INTO v_frozen FROM reservations AS r JOIN accounts AS a ON a.id = r.account
-     WHERE r.reservation_id = o.reservation_id FOR SHARE OF a;
-    IF v_frozen.frozen_by IS NOT NULL THEN
-        PERFORM refuse('BS003', format('the %s account of %s is frozen by %s', v_frozen.asset, o.owner, v_frozen.frozen_by),
-                       jsonb_build_object('owner', o.owner, 'asset', v_frozen.asset, 'frozen_by', v_frozen.frozen_by));
-    END IF;
-    s := take_slot_to_send(o.venue, o.strategy_key, p_lane);
-    IF NOT s.granted THEN
-        RETURN ROW(false, NULL, NULL, NULL, s.wait_us, s.interval_ms, s.why)::permit;
-    END IF;
-    moment := 'epoch'::timestamptz + s.at_ms * interval '1 ms';
-    o.signed_at := moment;
-    o.deadline := moment + p_recv_window_ms * interval '1 ms';
-    o.void_after := moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms';
-    PERFORM move_order(o, 'attempt');
-    RETURN ROW(true, NULL, p_order_id, s.at_ms, s.wait_us, s.interval_ms, NULL)::permit;
-END $$;
-
 -- place: the venue has it. A fact: what the books did not expect is a critical finding, and moves nothing, but for an order
 -- that is only opened. Its attempt was lost by books that were put back: it is taken down as placed, and can be ended.
 CREATE FUNCTION order_place(p_order_id text, p_venue_order_id text) RETURNS boolean
@@ -291,7 +253,10 @@ BEGIN
 END $$;
 
 -- A fill's two legs and its fee, once by the venue's trade id. Never refused: where more is given than was reserved, what
--- comes in for it waits in suspense, with a finding.
+-- comes in for it waits in suspense, with a finding. The user pays the fee out of what came in. What the venue takes
+-- otherwise, as in a third asset, it takes from the house's own holdings: a posting from there to the fees, which passes
+-- through the user's account of that asset as money in transit. So the fee stands in the books of the user whose fill it
+-- was, no balance changes, and there is no row that all fills would share.
 CREATE FUNCTION fill_book(
     p_order_id text, p_trade_id text, p_base numeric, p_quote numeric, p_fee numeric, p_fee_asset text
 ) RETURNS boolean
@@ -309,8 +274,10 @@ DECLARE
     v_paid      numeric;
     v_credited  numeric;
     v_fee       numeric := 0;
+    v_house     numeric := 0;
     v_to        bigint;
     v_suspense  bigint;
+    v_fees      bigint;
 BEGIN
     SELECT * INTO f FROM fills WHERE order_id = p_order_id AND trade_id = p_trade_id;
     IF f.trade_id IS NOT NULL THEN
@@ -340,9 +307,25 @@ BEGIN
             'trade_id', p_trade_id, 'asset_id', v_gives, 'missing', trim_scale(v_out - v_paid)::text,
             'in_suspense', trim_scale(v_in - v_credited)::text));
     END IF;
-    INSERT INTO fills (order_id, trade_id, base, quote, fee, fee_asset, reserved, credited)
-    VALUES (p_order_id, p_trade_id, p_base, p_quote, p_fee, p_fee_asset, v_paid, v_credited);
-    PERFORM FROM accounts WHERE id IN (r.account, v_to, v_suspense) ORDER BY id FOR NO KEY UPDATE;
+    IF p_fee_asset = v_gets THEN
+        v_fee := least(p_fee, v_credited);
+    END IF;
+    IF p_fee <> v_fee THEN
+        IF EXISTS (SELECT FROM assets WHERE asset = p_fee_asset) THEN
+            v_house := p_fee - v_fee;
+            v_fees := account_of(o.owner, p_fee_asset);
+        ELSE
+            PERFORM find('fee_in_unknown_asset', v_key, 'warning', jsonb_build_object(
+                'fee', trim_scale(p_fee)::text, 'fee_asset', p_fee_asset));
+        END IF;
+        IF p_fee_asset = v_gets THEN
+            PERFORM find('fee_beyond_proceeds', v_key, 'warning', jsonb_build_object(
+                'fee', trim_scale(p_fee)::text, 'fee_asset', p_fee_asset, 'paid_by_house', trim_scale(v_house)::text));
+        END IF;
+    END IF;
+    INSERT INTO fills (order_id, trade_id, base, quote, fee, fee_asset, reserved, credited, house_fee)
+    VALUES (p_order_id, p_trade_id, p_base, p_quote, p_fee, p_fee_asset, v_paid, v_credited, v_house);
+    PERFORM FROM accounts WHERE id IN (r.account, v_to, v_suspense, v_fees) ORDER BY id FOR NO KEY UPDATE;
     IF v_paid > 0 THEN
         PERFORM post(v_key, 1, 'fill_out', r.account, v_market, 0, -v_paid, 0);
         UPDATE reservations SET remaining = remaining - v_paid WHERE reservation_id = r.reservation_id;
@@ -350,19 +333,15 @@ BEGIN
     IF v_credited > 0 THEN
         PERFORM post(v_key, 2, 'fill_in', v_to, v_market, v_credited, 0, 0);
     END IF;
-    IF p_fee_asset = v_gets THEN
-        v_fee := least(p_fee, v_credited);
-    END IF;
     IF v_fee <> 0 THEN
         PERFORM post(v_key, 3, 'fill_fee', v_to, 'fees', -v_fee, 0, 0);
     END IF;
     IF v_in > v_credited THEN
         PERFORM post(v_key, 4, 'fill_suspended', v_suspense, v_market, v_in - v_credited, 0, 0);
     END IF;
-    IF p_fee <> v_fee THEN
-        -- Taken by the venue out of the house's own holdings.
-        PERFORM find('fee_in_another_asset', 'order/' || p_order_id, 'warning', jsonb_build_object(
-            'trade_id', p_trade_id, 'fee', trim_scale(p_fee - v_fee)::text, 'fee_asset', p_fee_asset));
+    IF v_house <> 0 THEN
+        PERFORM post(v_key, 5, 'fill_house_fee', v_fees, 'house:' || o.venue, 0, 0, v_house);
+        PERFORM post(v_key, 6, 'fill_house_fee', v_fees, 'fees', 0, 0, -v_house);
     END IF;
     PERFORM emit('order/' || p_order_id, 'order.filled', jsonb_build_object('order_id', p_order_id, 'trade_id', p_trade_id,
         'base', trim_scale(p_base)::text, 'quote', trim_scale(p_quote)::text, 'fee', trim_scale(p_fee)::text,

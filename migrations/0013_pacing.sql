@@ -22,6 +22,8 @@ CREATE UNLOGGED TABLE venue_asks (
     lane     text NOT NULL,
     priority int NOT NULL,
     until    timestamptz NOT NULL,
+    -- How many better calls have gone before it since it asked first.
+    passed   int NOT NULL DEFAULT 0,
     PRIMARY KEY (venue, lane)
 );
 
@@ -41,8 +43,14 @@ BEGIN
     RETURN v;
 END $$;
 
--- Gives the venue's next slot, at most one interval ahead, unless another process' call of better priority has asked for
--- it. Priorities: 0 cancels and lookups, 1 orders and payouts, 2 market data.
+-- An ask that eight better calls have gone before goes before all: whatever is asked gets a ninth of the slots at least.
+CREATE FUNCTION ask_rank(p_priority int, p_passed int) RETURNS int
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN p_passed >= 8 THEN -1 ELSE p_priority END;
+$$;
+
+-- Gives the venue's next slot, at most one interval ahead, unless another process' call of better rank has asked for it.
+-- Priorities: 0 cancels and lookups, 1 orders and payouts, 2 market data.
 CREATE FUNCTION take_slot(p_venue text, p_lane text, p_priority int) RETURNS slot
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -51,19 +59,26 @@ DECLARE
     v_now   timestamptz := clock_timestamp();
     v_gap   interval := v.min_interval_ms * interval '1 ms';
     v_at    timestamptz := greatest(v.next_at, v_now);
+    v_rank  int := p_priority;
     v_again timestamptz;
 BEGIN
+    SELECT ask_rank(priority, passed) INTO v_rank FROM venue_asks
+     WHERE venue = p_venue AND lane = p_lane AND priority = p_priority AND until + v_gap > v_now;
+    v_rank := coalesce(v_rank, p_priority);
     IF v_now < v_at - v_gap THEN
         v_again := v_at - v_gap;
     ELSIF EXISTS (SELECT FROM venue_asks
-                   WHERE venue = p_venue AND lane <> p_lane AND priority < p_priority AND until + v_gap > v_now) THEN
+                   WHERE venue = p_venue AND lane <> p_lane AND ask_rank(priority, passed) < v_rank
+                     AND until + v_gap > v_now) THEN
         v_again := greatest(v_at, v_now + interval '1 ms');
     END IF;
     IF v_again IS NOT NULL THEN
         IF v.min_interval_ms > 0 THEN
             -- A process asks for its best call; one that asked before it and has gone on since does not count for more.
             INSERT INTO venue_asks AS a (venue, lane, priority, until) VALUES (p_venue, p_lane, p_priority, v_again)
-            ON CONFLICT (venue, lane) DO UPDATE SET priority = excluded.priority, until = excluded.until
+            ON CONFLICT (venue, lane) DO UPDATE
+               SET priority = excluded.priority, until = excluded.until,
+                   passed = CASE WHEN excluded.priority = a.priority AND a.until + v_gap > v_now THEN a.passed ELSE 0 END
              WHERE excluded.priority <= a.priority OR a.until + v_gap <= v_now;
         END IF;
         RETURN ROW(false, NULL, ceil(extract(epoch FROM v_again - v_now) * 1000000)::bigint, v.min_interval_ms,
@@ -71,6 +86,8 @@ BEGIN
     END IF;
     IF v.min_interval_ms > 0 THEN
         UPDATE venues SET next_at = v_at + v_gap WHERE venue = p_venue;
+        UPDATE venue_asks SET passed = passed + 1
+         WHERE venue = p_venue AND lane <> p_lane AND priority > p_priority AND until + v_gap > v_now;
         DELETE FROM venue_asks
          WHERE venue = p_venue AND (lane = p_lane AND priority >= p_priority OR until < v_now - interval '1 minute');
     END IF;
@@ -161,6 +178,46 @@ BEGIN
     LOCK TABLE halts IN ROW SHARE MODE;
     PERFORM refuse_halted(p_venue, p_strategy_key);
     RETURN take_slot(p_venue, p_lane, 1);
+END $$;
+
+-- attempt, of an order: the one call before the one send. Recorded together with its slot: while there is none, nothing is.
+CREATE FUNCTION order_attempt(
+    p_order_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int, p_lane text
+) RETURNS permit
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    o        orders := lock_order(p_order_id);
+    v_frozen accounts;
+    s        slot;
+    moment   timestamptz;
+BEGIN
+    PERFORM refuse_other_order(o, p_holder, o.content);
+    IF o.state = 'abandoned' THEN
+        PERFORM refuse('BS006', format('order/%s was ended before it was sent (%s)', p_order_id, o.detail),
+                       jsonb_build_object('subject', 'order/' || p_order_id, 'reason', o.detail));
+    END IF;
+    IF o.state IN ('attempted', 'placed') THEN
+        PERFORM refuse('BS010', format('order/%s is %s: it may have taken effect', p_order_id, o.state),
+                       jsonb_build_object('subject', 'order/' || p_order_id, 'outcome', o.state));
+    END IF;
+    PERFORM next_state('order', p_order_id, o.state, 'attempt');
+    PERFORM share_running_strategy(o.strategy_key);
+    SELECT a.* INTO v_frozen FROM reservations AS r JOIN accounts AS a ON a.id = r.account
+     WHERE r.reservation_id = o.reservation_id FOR SHARE OF a;
+    IF v_frozen.frozen_by IS NOT NULL THEN
+        PERFORM refuse('BS003', format('the %s account of %s is frozen by %s', v_frozen.asset, o.owner, v_frozen.frozen_by),
+                       jsonb_build_object('owner', o.owner, 'asset', v_frozen.asset, 'frozen_by', v_frozen.frozen_by));
+    END IF;
+    s := take_slot_to_send(o.venue, o.strategy_key, p_lane);
+    IF NOT s.granted THEN
+        RETURN ROW(false, NULL, NULL, NULL, s.wait_us, s.interval_ms, s.why)::permit;
+    END IF;
+    moment := 'epoch'::timestamptz + s.at_ms * interval '1 ms';
+    o.signed_at := moment;
+    o.deadline := moment + p_recv_window_ms * interval '1 ms';
+    o.void_after := moment + (p_recv_window_ms + p_visibility_ms) * interval '1 ms';
+    PERFORM move_order(o, 'attempt');
+    RETURN ROW(true, NULL, p_order_id, s.at_ms, s.wait_us, s.interval_ms, NULL)::permit;
 END $$;
 
 -- not_send, of an order: the attempt that was signed then never left this house, or was turned away at the venue's door: it may be made

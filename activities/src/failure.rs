@@ -21,6 +21,8 @@ impl From<BooksError> for Failure {
 pub(crate) enum Failure {
     /// Final.
     Refused(Refusal),
+    /// Final, too, after it was tried often enough.
+    Final { kind: &'static str, message: String },
     /// To be tried again, perhaps not before `after`.
     Again { kind: &'static str, message: String, after: Option<Duration> },
 }
@@ -30,7 +32,7 @@ impl Failure {
     pub(crate) fn about(self, what: &str) -> Self {
         match self {
             Self::Again { kind, message, after } => Self::Again { kind, message: format!("{what}: {message}"), after },
-            refused @ Self::Refused(_) => refused,
+            other => other,
         }
     }
 
@@ -51,6 +53,9 @@ impl From<Failure> for ActivityError {
                 .non_retryable(true)
                 .details(refusal.detail)
                 .build(),
+            Failure::Final { kind, message } => {
+                ApplicationFailure::builder(message).type_name(kind.to_owned()).non_retryable(true).build()
+            }
             Failure::Again { kind, message, after } => {
                 ApplicationFailure::builder(message).type_name(kind.to_owned()).maybe_next_retry_delay(after).build()
             }

@@ -1,5 +1,7 @@
 //! An intent's order at its venue: by which rules, sent once, found again, cancelled.
 
+mod place;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -7,10 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstop_domain::{
-    Filters, IntentRequest, InvalidInput, LimitOrder, Pair, Refusal, RefusalKind, Side as OrderSide,
-    TimeInForce as Stay,
-};
+use backstop_domain::{Filters, IntentRequest, InvalidInput, Pair, Refusal, RefusalKind};
+use place::{Progress, Trail};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use temporalio_macros::activities;
@@ -18,15 +18,14 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     beat::beating,
-    books::{Books, BooksError, OrderStanding, Priority},
+    books::{Books, OrderStanding, Priority},
     clock::Clock,
-    failpoint,
     failure::Failure,
     intents::HeldIntent,
-    pacing::{Lane, NoTurn},
+    pacing::Lane,
     payouts::VenuePatience,
     trading::{Seen, TradingActivities, unreadable},
-    venue::{NewOrder, OrderKind, SendOutcome, Side, Spot, TimeInForce},
+    venue::Spot,
 };
 
 /// The input of `venue_filters`.
@@ -121,8 +120,6 @@ pub struct OrderActivities {
 const RULES_LAST: Duration = Duration::from_secs(300);
 /// The longest pause before what was not sent is sent again, unless the venue names one.
 const RESEND_MAX: Duration = Duration::from_secs(10);
-/// An order that was opened this recently, by the workflow that sends it, can't have been sent before.
-const FRESH_MS: i64 = 2_000;
 
 #[activities]
 impl OrderActivities {
@@ -132,12 +129,19 @@ impl OrderActivities {
         beating(&ctx, self.patience.poll_max, self.rules_of(&input.pair)).await
     }
 
-    /// Records the order's attempt and sends it. What was certainly not sent fails, and is tried again; what may have been
-    /// sent is an answer.
+    /// Looks for the order at the venue, records its attempt and sends it. What was certainly not sent fails, and is tried
+    /// again, a few times; so does what is not the venue's turn yet, as often as it takes. What may have been sent is an
+    /// answer.
     #[activity(name = "venue_place")]
     pub async fn place(self: Arc<Self>, ctx: ActivityContext, intent: HeldIntent) -> Result<Placed, ActivityError> {
-        let again = ctx.info().attempt > 1;
-        beating(&ctx, RESEND_MAX, self.send(&intent, again)).await
+        // An execution that ends with a failure says so itself, unless it leaves a send behind.
+        let said = ctx.heartbeat_details().deserialize::<Trail>().ok().flatten();
+        let mut progress = Progress::after(said, ctx.info().attempt);
+        let placed = beating(&ctx, RESEND_MAX, self.send(&intent, &mut progress)).await;
+        if let (Err(_), Some(trail)) = (&placed, progress.to_tell()) {
+            let _ = ctx.record_heartbeat(trail).await;
+        }
+        placed
     }
 
     /// Looks an order up by its client id until it is known whether the venue has it; "not yet" fails, and is tried again.
@@ -176,75 +180,10 @@ impl OrderActivities {
         Ok(filters)
     }
 
-    /// `again` says that this is not the first execution: an earlier one may have got anywhere.
-    async fn send(&self, intent: &HeldIntent, again: bool) -> Result<Placed, Failure> {
-        let HeldIntent { request, holder } = intent;
-        let order_id = request.order_id();
-        let Some(order) = request.order() else {
-            return Err(Failure::Refused(InvalidInput::new("kind", "an intent that places an order").into()));
-        };
-        if let Some(venue_order_id) = self.sent_before_the_books_remember(&order_id, again).await? {
-            return Ok(Placed::Accepted { venue_order_id });
-        }
-        let signed_at_ms = match self.permit(&order_id, holder).await {
-            Ok(signed_at_ms) => signed_at_ms,
-            Err(NoTurn::Asking(BooksError::Refused(refusal))) => return answer_to(*refusal),
-            Err(error) => return Err(error.into()),
-        };
-        failpoint::pass("venue_place.recorded").await;
-        let (symbol, price, quantity) = (request.pair.symbol(), order.price.to_string(), order.quantity.to_string());
-        let new = NewOrder {
-            client_id: &order_id,
-            symbol: &symbol,
-            side: side(order.side),
-            kind: kind(order, &price),
-            quantity: &quantity,
-        };
-        let outcome = self.venue.place(new, signed_at_ms).await;
-        failpoint::pass("venue_place.sent").await;
-        tracing::info!(intent = %request.intent_id, order = order_id, ?outcome, "sent");
-        match outcome {
-            SendOutcome::Done(venue_order_id) => Ok(Placed::Accepted { venue_order_id }),
-            SendOutcome::Rejected(reason) => Ok(Placed::Rejected { reason }),
-            SendOutcome::Unknown(reason) => Ok(Placed::Unknown { reason }),
-            SendOutcome::NotSent { reason, after } => {
-                // Should this not be recorded, the order is taken for one that may have been sent: it is looked up.
-                self.books.order_not_sent(&order_id, holder, signed_at_ms, &reason).await?;
-                Err(Failure::Again { kind: "NotSent", message: format!("not sent: {reason}"), after })
-            }
-        }
-    }
-
-    /// Leave to send now: the attempt is recorded with the slot that it waits for. One that overslept its slot was not
-    /// sent, and says so.
-    async fn permit(&self, order_id: &str, holder: &str) -> Result<i64, NoTurn<BooksError>> {
-        let VenuePatience { receive_window, visibility, .. } = self.patience;
-        let ask = || self.books.order_attempt(order_id, holder, receive_window, visibility);
-        let forfeit = |signed_at_ms| async move {
-            self.books.order_not_sent(order_id, holder, signed_at_ms, "it overslept its slot").await.map(drop)
-        };
-        self.lane.turn(Priority::Send, ask, forfeit).await
-    }
-
-    /// Books that were restored from a backup may have forgotten the send. Where that can be, because the order has been
-    /// open for a while without an attempt, or this is not the first execution, the venue is asked before anything is sent.
-    async fn sent_before_the_books_remember(&self, order_id: &str, again: bool) -> Result<Option<String>, Failure> {
-        let untouched = self.books.order(order_id).await?.and_then(|standing| standing.untouched_ms);
-        match untouched {
-            Some(age) if again || age >= FRESH_MS => {}
-            _ => return Ok(None),
-        }
-        if again {
-            // The earlier execution may have sent a moment ago, or be about to: wait until that would be seen.
-            tokio::time::sleep(self.patience.receive_window + self.patience.visibility).await;
-        }
-        let Some(standing) = self.books.order(order_id).await? else { return Ok(None) };
-        self.seen(&standing).await
-    }
-
     /// The venue's id of an order, if the venue shows it.
-    async fn seen(&self, standing: &OrderStanding) -> Result<Option<String>, Failure> {
-        let found = self.trading.find_order(&standing.order, Clock::from(standing.order.now_ms)).await?;
+    async fn seen(&self, standing: &OrderStanding, priority: Priority) -> Result<Option<String>, Failure> {
+        let clock = Clock::from(standing.order.now_ms);
+        let found = self.trading.find_order_in_turn(&standing.order, clock, priority).await?;
         Ok(found.map(|record| record.id))
     }
 
@@ -261,7 +200,7 @@ impl OrderActivities {
             }
             _ => {}
         }
-        if let Some(venue_order_id) = self.seen(&standing).await? {
+        if let Some(venue_order_id) = self.seen(&standing, Priority::Look).await? {
             return Ok(Found::Placed { venue_order_id });
         }
         let span = self.patience.receive_window + self.patience.visibility;
@@ -305,32 +244,4 @@ impl OrderActivities {
             })
         })
     }
-}
-
-/// What a refused attempt means: an earlier one speaks, and is looked up; or nothing may be sent.
-fn answer_to(refusal: Refusal) -> Result<Placed, Failure> {
-    let over = refusal.kind == RefusalKind::NotAllowed && refusal.detail["event"] == "attempt";
-    if over || refusal.kind == RefusalKind::InDoubt {
-        return Ok(Placed::Unknown { reason: refusal.message });
-    }
-    Err(Failure::Refused(refusal))
-}
-
-fn side(side: OrderSide) -> Side {
-    match side {
-        OrderSide::Buy => Side::Buy,
-        OrderSide::Sell => Side::Sell,
-    }
-}
-
-fn kind<'a>(order: &LimitOrder, price: &'a str) -> OrderKind<'a> {
-    if order.post_only {
-        return OrderKind::LimitMaker { price };
-    }
-    let time_in_force = match order.time_in_force {
-        Stay::GoodTillCancelled => TimeInForce::GoodTillCancelled,
-        Stay::ImmediateOrCancel => TimeInForce::ImmediateOrCancel,
-        Stay::FillOrKill => TimeInForce::FillOrKill,
-    };
-    OrderKind::Limit { price, time_in_force }
 }

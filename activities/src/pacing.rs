@@ -16,12 +16,18 @@ use crate::{
     venue::LookupFailed,
 };
 
-/// The longest that a caller is kept: who can't be served by then comes again, so that no activity sits out a ban here.
+/// The longest that a caller is kept, unless told: who can't be served by then comes again, so that no activity sits out a
+/// ban here.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// How late a slot may still be used: a quarter of it, so that three quarters are left to the next call; and never less
 /// than what a timer and a busy processor take, or a fast venue would see its slots forfeited one after the other.
 const LATE_SHARE: u32 = 4;
 const LATE_MIN: Duration = Duration::from_millis(5);
+/// How soon somebody comes back who was not served. The wait was in the queue: the place there is lost, but for this long.
+const COME_BACK: Duration = Duration::from_millis(100);
+/// Whoever was passed over by so many better calls goes before all: however many lookups there are, orders get a ninth of
+/// the slots. A cancel that comes into a backlog of orders still finds nobody before it.
+const PASSED_MAX: u32 = 8;
 /// What a venue that turns a call away without saying for how long is given.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
@@ -81,12 +87,48 @@ pub struct Lane {
     books: Books,
     venue: String,
     queue: Mutex<Queue>,
+    wait_max: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     next_ticket: u64,
     waiting: BTreeMap<(Priority, u64), Arc<Notify>>,
+    /// How many better calls have gone before those that wait with a priority, since one of them went.
+    passed: BTreeMap<Priority, u32>,
+}
+
+impl Queue {
+    /// Who is next: the first of the best that wait, unless others were passed over too often.
+    fn head(&self) -> Option<(Priority, u64)> {
+        let mut passed_over = self.passed.iter().filter(|(_, times)| **times >= PASSED_MAX);
+        let due = passed_over.find_map(|(priority, _)| self.first_of(*priority));
+        due.or_else(|| self.waiting.first_key_value().map(|(key, _)| *key))
+    }
+
+    fn first_of(&self, priority: Priority) -> Option<(Priority, u64)> {
+        self.waiting.range((priority, 0)..=(priority, u64::MAX)).next().map(|(key, _)| *key)
+    }
+
+    /// One with this priority has got its slot.
+    fn served(&mut self, priority: Priority) {
+        self.passed.remove(&priority);
+        for worse in [Priority::Send, Priority::Market] {
+            if worse > priority && self.first_of(worse).is_some() {
+                *self.passed.entry(worse).or_default() += 1;
+            }
+        }
+    }
+
+    fn leave(&mut self, key: (Priority, u64)) {
+        self.waiting.remove(&key);
+        if self.first_of(key.0).is_none() {
+            self.passed.remove(&key.0);
+        }
+        if let Some(next) = self.head().and_then(|head| self.waiting.get(&head)) {
+            next.notify_one();
+        }
+    }
 }
 
 /// A caller's place in the queue, given up however the caller ends.
@@ -98,17 +140,13 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut queue = lock(self.queue);
-        queue.waiting.remove(&self.key);
-        if let Some((_, next)) = queue.waiting.first_key_value() {
-            next.notify_one();
-        }
+        lock(self.queue).leave(self.key);
     }
 }
 
 impl Place<'_> {
     fn is_head(&self) -> bool {
-        lock(self.queue).waiting.first_key_value().is_some_and(|(key, _)| *key == self.key)
+        lock(self.queue).head() == Some(self.key)
     }
 }
 
@@ -123,7 +161,13 @@ struct Granted<T> {
 impl Lane {
     /// The queue of this process for a venue, by its name in the books. One for each venue.
     pub fn new(books: Books, venue: &str) -> Self {
-        Self { books, venue: venue.to_owned(), queue: Mutex::default() }
+        Self { books, venue: venue.to_owned(), queue: Mutex::default(), wait_max: WAIT_MAX }
+    }
+
+    /// The same, but a caller is kept for so long at most.
+    #[must_use]
+    pub fn waiting_at_most(self, wait_max: Duration) -> Self {
+        Self { wait_max, ..self }
     }
 
     /// Waits for this caller's turn, asks until a slot is granted, and returns what was granted when its time has come. A
@@ -141,7 +185,7 @@ impl Lane {
         Asked: Future<Output = Result<Slot<T>, E>>,
         Forfeited: Future<Output = Result<(), E>>,
     {
-        let give_up_at = Instant::now() + WAIT_MAX;
+        let give_up_at = Instant::now() + self.wait_max;
         loop {
             let Granted { value, at, until } = self.granted(priority, give_up_at, &ask).await?;
             tokio::time::sleep_until(at).await;
@@ -176,7 +220,8 @@ impl Lane {
         loop {
             if !place.is_head() {
                 if tokio::time::timeout_at(give_up_at, place.called.notified()).await.is_err() {
-                    return Err(NoTurn::NotNow { why: format!("too many want to call {}", self.venue), after: None });
+                    let why = format!("too many want to call {}", self.venue);
+                    return Err(NoTurn::NotNow { why, after: Some(COME_BACK) });
                 }
                 continue;
             }
@@ -185,6 +230,7 @@ impl Lane {
             match asked {
                 Slot::Granted { value, wait, interval } => {
                     let at = answered + wait;
+                    lock(&self.queue).served(priority);
                     let until = (!interval.is_zero()).then(|| at + (interval / LATE_SHARE).max(LATE_MIN));
                     return Ok(Granted { value, at, until });
                 }

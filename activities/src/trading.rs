@@ -10,7 +10,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     beat::beating,
-    books::{Books, BooksError, OrderRow},
+    books::{Books, BooksError, OrderRow, Priority},
     clock::Clock,
     failure::Failure,
     payouts::VenuePatience,
@@ -46,9 +46,6 @@ pub struct TradingActivities {
     /// Its timings.
     pub patience: VenuePatience,
 }
-
-/// By how much a record of the venue may be older than its order's attempt, or opening, for its clock's sake.
-const CLOCK_MARGIN_MS: i64 = 60_000;
 
 #[activities]
 impl TradingActivities {
@@ -147,13 +144,24 @@ impl TradingActivities {
 
     /// The venue's record of an order: also of one that the books call opened, whose attempt they may have lost.
     pub(crate) async fn find_order(&self, order: &OrderRow, clock: Clock) -> Result<Option<OrderRecord>, Failure> {
+        self.find_order_in_turn(order, clock, Priority::Look).await
+    }
+
+    /// The same in a slot of this priority. The record may be older than what the books have: an order id is one order's
+    /// for ever, and books that were put back may have opened it anew since.
+    pub(crate) async fn find_order_in_turn(
+        &self,
+        order: &OrderRow,
+        clock: Clock,
+        priority: Priority,
+    ) -> Result<Option<OrderRecord>, Failure> {
         let symbol = symbol(order);
         // By the venue's own id wherever it is known: a cancel by somebody else may have taken our client id away.
         if let Some(id) = &order.venue_order_id {
             return self.venue.order_by_id(&symbol, id, clock.now_ms()).await.map_err(unreadable);
         }
-        let found = self.venue.order(&symbol, &order.order_id, clock.now_ms()).await.map_err(unreadable)?;
-        Ok(found.filter(|record| record.placed_at_ms >= order.since_ms - CLOCK_MARGIN_MS))
+        let found = self.venue.order_in_turn(&symbol, &order.order_id, clock.now_ms(), priority).await;
+        found.map_err(unreadable)
     }
 
     /// Whether an order that the venue does not know is over by that. The lookup began after the order was read.

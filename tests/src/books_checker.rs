@@ -44,6 +44,11 @@ const DEMANDED: &str = "
       LEFT JOIN accounts AS a ON a.owner = leg.owner
      WHERE leg.amount <> 0 AND a.asset = gets.asset
     UNION ALL
+    SELECT 'fill/' || f.order_id || '/' || f.trade_id, leg.line, 'fill_house_fee', a.id, leg.counter, 0, 0, leg.amount
+      FROM fills AS f JOIN orders AS o USING (order_id) JOIN accounts AS a ON a.owner = o.owner AND a.asset = f.fee_asset,
+           LATERAL (VALUES (5, 'house:' || o.venue, f.house_fee), (6, 'fees', -f.house_fee)) AS leg (line, counter, amount)
+     WHERE f.house_fee <> 0
+    UNION ALL
     SELECT 'reservation/' || reservation_id || '/open', 1, 'reservation_open', account, NULL, -amount, amount, 0
       FROM reservations WHERE account IS NOT NULL
     UNION ALL
@@ -169,6 +174,14 @@ const DEVIATIONS: &[&str] = &[
       WHERE f.reserved > legs.gives
          OR f.credited <> CASE WHEN f.reserved = legs.gives THEN legs.gets
                                ELSE trunc(legs.gets * f.reserved / legs.gives, 18) END",
+    // The whole fee is in the books, or nobody knew its asset.
+    "SELECT format('fill %s of order %s cost %s %s, of which the house paid %s', f.trade_id, o.order_id, f.fee, f.fee_asset,
+                   f.house_fee)
+       FROM fills AS f JOIN orders AS o USING (order_id)
+      WHERE f.house_fee <> f.fee - CASE WHEN f.fee_asset = CASE o.side WHEN 'sell' THEN o.quote ELSE o.base END
+                                        THEN least(f.fee, f.credited) ELSE 0 END
+        AND NOT (f.house_fee = 0 AND EXISTS (SELECT FROM findings AS i WHERE i.kind = 'fee_in_unknown_asset'
+                                                AND i.subject = 'fill/' || f.order_id || '/' || f.trade_id))",
     "SELECT format('order %s contradicts its content, its strategy or its reservation', o.order_id)
        FROM orders AS o LEFT JOIN strategies AS s USING (strategy_key) LEFT JOIN reservations AS r USING (reservation_id)
       WHERE (o.side, o.price, o.quantity) IS DISTINCT FROM

@@ -6,6 +6,7 @@ pub mod books_checker;
 pub mod custody;
 mod database;
 pub mod exchange;
+mod failpoints;
 pub mod intents;
 pub mod matrix;
 pub mod operations;

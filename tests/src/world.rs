@@ -42,7 +42,7 @@ pub struct World {
     /// A second worker process, with failpoints of its own.
     pub(crate) second: Option<Service>,
     /// How many failpoints had been passed when the worker was started.
-    passed_before: usize,
+    pub(crate) passed_before: usize,
     pub(crate) directory: PathBuf,
     pub(crate) queue: String,
     venue_url: Option<String>,
@@ -210,16 +210,6 @@ impl World {
         tokio::time::timeout(DEADLINE, worker.wait()).await.expect("the failpoint was not reached").unwrap();
     }
 
-    /// Makes the worker die (`kill`) or wait (`hang`) at a failpoint.
-    pub fn arm(&self, failpoint: &str, what: &str) {
-        std::fs::write(self.directory.join("failpoints").join(failpoint), what).unwrap();
-    }
-
-    /// Lets the worker go on.
-    pub fn disarm(&self, failpoint: &str) {
-        std::fs::remove_file(self.directory.join("failpoints").join(failpoint)).unwrap();
-    }
-
     /// Starts the worker again if it has ended by itself, as whoever keeps it running does.
     pub async fn keep_worker(&mut self) {
         let ended = match &mut self.worker {
@@ -228,34 +218,6 @@ impl World {
         };
         if ended {
             self.start_worker().await;
-        }
-    }
-
-    /// Waits until the worker waits at a failpoint that is armed with `hang`.
-    pub async fn held_at(&self, failpoint: &str) {
-        let fired = self.directory.join("failpoints").join(format!("{failpoint}.fired"));
-        assert!(wait_until(DEADLINE, async || fired.exists()).await, "{failpoint} was never reached");
-    }
-
-    /// The names of the failpoints that workers have passed so far, in order, as often as they were.
-    pub fn passed(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.directory.join("failpoints/passed")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// Whether the worker has ended every activity that it began.
-    pub fn is_quiet(&self) -> bool {
-        let passed = self.passed();
-        let count = |end: &str| passed.iter().skip(self.passed_before).filter(|name| name.ends_with(end)).count();
-        count(".before") == count(".after")
-    }
-
-    /// Lets go of whatever waits at a failpoint, and arms none.
-    pub fn disarm_all(&self) {
-        for file in std::fs::read_dir(self.directory.join("failpoints")).unwrap().flatten() {
-            if std::fs::read_to_string(file.path()).is_ok_and(|text| ["kill", "hang"].contains(&text.as_str())) {
-                let _ = std::fs::remove_file(file.path());
-            }
         }
     }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use reqwest::Url;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::venues::{CLOCK_SKEW_MS, RECEIVE_WINDOW_MS, SHARED_SPAN_S, VISIBILITY_LAG_MS};
+use crate::venues::{CLOCK_SKEW_MS, RECEIVE_WINDOW_MS, SHARED_SPAN_S, TURN_WAIT_MS, VISIBILITY_LAG_MS};
 
 /// The settings of `backstop worker`.
 #[derive(Args, Clone, Debug)]
@@ -79,6 +79,9 @@ pub struct VenueConfig {
     /// The longest pause between two lookups of one payout, ms
     #[arg(long, env = "BACKSTOP_VENUE_POLL_MAX_MS", default_value_t = 10_000)]
     pub venue_poll_max_ms: u32,
+    /// How long a call waits for its turn here before its activity steps aside and comes again, ms
+    #[arg(long, env = "BACKSTOP_VENUE_TURN_WAIT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(TURN_WAIT_MS))]
+    pub venue_turn_wait_ms: u32,
     /// Up to which age, counted from their first attempt, payouts are looked up together, s
     #[arg(long, env = "BACKSTOP_VENUE_SHARED_SPAN_S", default_value_t = 21_600, value_parser = clap::value_parser!(u32).range(SHARED_SPAN_S))]
     pub venue_shared_span_s: u32,

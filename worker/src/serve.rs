@@ -134,8 +134,8 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
 
 /// What serves a venue's queue, with one local queue for whatever this process asks of the venue.
 fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<WorkerOptions> {
-    let Venue { name, account, patience } = venue;
-    let lane = Arc::new(Lane::new(books.clone(), &name));
+    let Venue { name, account, patience, turn_wait } = venue;
+    let lane = Arc::new(Lane::new(books.clone(), &name).waiting_at_most(turn_wait));
     let venue = Binance::new(account, lane.clone()).with_context(|| format!("setting up the HTTP client of {name}"))?;
     let (books, venue) = (books.clone(), Arc::new(venue));
     Ok(WorkerOptions::new(venue_queue(&config.task_queue, &name))

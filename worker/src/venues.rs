@@ -16,6 +16,8 @@ pub(crate) const CLOCK_SKEW_MS: RangeInclusive<i64> = 0..=86_400_000;
 pub(crate) const VISIBILITY_LAG_MS: RangeInclusive<i64> = 0..=86_400_000;
 /// What `BACKSTOP_VENUE_SHARED_SPAN_S` may be.
 pub(crate) const SHARED_SPAN_S: RangeInclusive<i64> = 0..=2_592_000;
+/// What `BACKSTOP_VENUE_TURN_WAIT_MS` may be.
+pub(crate) const TURN_WAIT_MS: RangeInclusive<i64> = 1..=60_000;
 /// What needs no bounds of its own.
 const ANY: RangeInclusive<i64> = 0..=u32::MAX as i64;
 
@@ -32,6 +34,8 @@ pub struct Venue {
     pub account: BinanceConfig,
     /// How long it may take.
     pub patience: VenuePatience,
+    /// How long a call waits for its turn before its activity steps aside.
+    pub turn_wait: Duration,
 }
 
 impl VenueConfig {
@@ -87,6 +91,7 @@ impl VenueConfig {
             venue_visibility_lag_ms: number("VISIBILITY_LAG_MS", self.venue_visibility_lag_ms, VISIBILITY_LAG_MS)?,
             venue_answer_timeout_ms: number("ANSWER_TIMEOUT_MS", self.venue_answer_timeout_ms, ANY)?,
             venue_poll_max_ms: number("POLL_MAX_MS", self.venue_poll_max_ms, ANY)?,
+            venue_turn_wait_ms: number("TURN_WAIT_MS", self.venue_turn_wait_ms, TURN_WAIT_MS)?,
             venue_shared_span_s: number("SHARED_SPAN_S", self.venue_shared_span_s, SHARED_SPAN_S)?,
         })
     }
@@ -113,6 +118,7 @@ impl VenueConfig {
                 poll_max: millis(self.venue_poll_max_ms),
                 shared_span: Duration::from_secs(self.venue_shared_span_s.into()),
             },
+            turn_wait: millis(self.venue_turn_wait_ms),
         })
     }
 }

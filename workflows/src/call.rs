@@ -133,44 +133,6 @@ pub(crate) fn venue_options(
     token: &WorkflowCancellationToken,
 ) -> ActivityOptions {
     let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
-    venue_call(queue, within, retries, summary, token)
-}
-
-/// The same for a send, which is given up after so many tries.
-pub(crate) fn send_options(
-    queue: &str,
-    within: Duration,
-    tries_max: u32,
-    summary: &str,
-    token: &WorkflowCancellationToken,
-) -> ActivityOptions {
-    let retries = RetryPolicy::builder()
-        .initial_interval(VENUE_RETRY)
-        .backoff_coefficient(1.0)
-        .maximum_attempts(tries_max)
-        .build();
-    venue_call(queue, Some(within), retries, summary, token)
-}
-
-/// The options of a wait at the gates, which ends when it is over: it is tried again for ever, at no cost of history.
-pub(crate) fn gate_options(queue: &str, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
-    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
-    ActivityOptions::with_start_to_close_timeout(GATE_TIMEOUT)
-        .task_queue(queue)
-        .heartbeat_timeout(GATE_HEARTBEAT)
-        .retry_policy(retries)
-        .cancellation_token(token.clone())
-        .summary(summary)
-        .build()
-}
-
-fn venue_call(
-    queue: &str,
-    within: Option<Duration>,
-    retries: RetryPolicy,
-    summary: &str,
-    token: &WorkflowCancellationToken,
-) -> ActivityOptions {
     let timeouts = match within {
         None => ActivityCloseTimeouts::StartToClose(VENUE_TIMEOUT),
         Some(within) => ActivityCloseTimeouts::ScheduleAndStartToClose {
@@ -181,6 +143,18 @@ fn venue_call(
     ActivityOptions::with_close_timeouts(timeouts)
         .task_queue(queue)
         .heartbeat_timeout(VENUE_HEARTBEAT)
+        .retry_policy(retries)
+        .cancellation_token(token.clone())
+        .summary(summary)
+        .build()
+}
+
+/// The options of a wait at the gates, which ends when it is over: it is tried again for ever, at no cost of history.
+pub(crate) fn gate_options(queue: &str, summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
+    let retries = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0).build();
+    ActivityOptions::with_start_to_close_timeout(GATE_TIMEOUT)
+        .task_queue(queue)
+        .heartbeat_timeout(GATE_HEARTBEAT)
         .retry_policy(retries)
         .cancellation_token(token.clone())
         .summary(summary)

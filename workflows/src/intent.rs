@@ -13,7 +13,7 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    call::{Named, gate_options, ledger, send_options, venue_options},
+    call::{Named, gate_options, ledger, venue_options},
     failure::{StepFailure, classify, typed},
     gates_queue,
     input::{RawInput, refuse},
@@ -24,9 +24,8 @@ use crate::{
 
 /// How long the venue may take to tell its rules.
 const RULES_WITHIN: Duration = Duration::from_secs(30);
-/// How long an order may wait until the venue takes it, if it was certainly not sent before; and how often it is tried.
+/// How long an order may wait for its turn, and until the venue takes it. Its sends are counted by the activity.
 const SEND_WITHIN: Duration = Duration::from_secs(180);
-const SENDS_MAX: u32 = 8;
 /// How long the venue may take to end an order that is cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(60);
 /// How often an order is looked up of which the books and the venue keep saying different things.
@@ -167,7 +166,7 @@ impl Intent {
         }
         let (ctx, summary) = (saga.ctx().clone(), self.held.request.in_words());
         let token = ctx.cancellation_token();
-        let options = send_options(&self.venue_queue, SEND_WITHIN, SENDS_MAX, &summary, &token);
+        let options = venue_options(&self.venue_queue, Some(SEND_WITHIN), &summary, &token);
         match saga.pivot("place the order", OrderActivities::place, self.held.clone(), options).await {
             Pivot::Crossed(past, placed) => self.forward(past, placed).await,
             Pivot::Undone(failure) => self.undone(&ctx, failure).await,

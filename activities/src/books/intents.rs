@@ -35,8 +35,6 @@ pub struct OrderStanding {
     pub void_after_ms: Option<i64>,
     /// Why it is void, or ended.
     pub detail: Option<String>,
-    /// For how long it has been as it was opened, and never attempted; none once it was.
-    pub untouched_ms: Option<i64>,
 }
 
 fn read_state(state: &str) -> Result<IntentState, BooksError> {
@@ -186,9 +184,7 @@ impl Books {
             "SELECT order_id, base, quote, state, venue_order_id,
                     floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,
                     ceil(extract(epoch FROM void_after) * 1000)::bigint AS void_after_ms, detail,
-                    floor(extract(epoch FROM coalesce(signed_at, changed_at)) * 1000)::bigint AS since_ms,
-                    CASE WHEN state = 'opened' AND version = 1
-                         THEN floor(extract(epoch FROM clock_timestamp() - changed_at) * 1000)::bigint END AS untouched_ms
+                    floor(extract(epoch FROM coalesce(signed_at, changed_at)) * 1000)::bigint AS since_ms
                FROM orders WHERE order_id = $1 AND base IS NOT NULL",
         );
         Ok(query.bind(order_id).fetch_optional(self.pool()).await?)

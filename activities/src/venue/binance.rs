@@ -108,7 +108,17 @@ impl Binance {
     /// Asks for what changes nothing, in a slot of its own, and reads the answer to its end. Each page of a listing waits
     /// for its turn, and is signed with the time of that.
     async fn look_up(&self, path: &str, parameters: &[(&str, &str)], now_ms: i64) -> Result<Answer, LookupFailed> {
-        let signed_at_ms = self.pacer.turn(Priority::Look, now_ms).await?;
+        self.look_up_in_turn(path, parameters, now_ms, Priority::Look).await
+    }
+
+    async fn look_up_in_turn(
+        &self,
+        path: &str,
+        parameters: &[(&str, &str)],
+        now_ms: i64,
+        priority: Priority,
+    ) -> Result<Answer, LookupFailed> {
+        let signed_at_ms = self.pacer.turn(priority, now_ms).await?;
         let answer = self.signed(Method::GET, path, parameters, signed_at_ms).await;
         let answer = answer.map_err(|error| LookupFailed { reason: describe(&error), after: None })?;
         let (status, after) = (answer.status(), retry_after(&answer));

@@ -5,6 +5,7 @@ use futures::future::BoxFuture;
 use rust_decimal::Decimal;
 
 use super::{LookupFailed, SendOutcome};
+use crate::books::Priority;
 
 /// Which way an order trades its base asset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,13 +169,25 @@ pub trait Spot: Send + Sync {
     /// the cancel's id, so that nothing is found by ours. Look an order up by the venue's id where that is known.
     ///
     /// A client id is unique among open orders only: when it was used more than once, the venue answers with the
-    /// newest order, and with an older one when the newest did not reach it. Use each client id for one order, and
-    /// believe no record whose `placed_at_ms` is before the attempt.
+    /// newest order, and with an older one when the newest did not reach it. Use each client id for one order.
     fn order<'a>(
         &'a self,
         symbol: &'a str,
         client_id: &'a str,
         now_ms: i64,
+    ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>> {
+        self.order_in_turn(symbol, client_id, now_ms, Priority::Look)
+    }
+
+    /// The same in a slot of another priority: an order that is yet to be placed is looked for in line with orders, so that
+    /// a backlog of them keeps no cancel waiting. Where that takes more than one request, the others don't stand in line
+    /// again: or in a long line none would ever come to its end.
+    fn order_in_turn<'a>(
+        &'a self,
+        symbol: &'a str,
+        client_id: &'a str,
+        now_ms: i64,
+        priority: Priority,
     ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>>;
 
     /// The order with this id of the venue's, whatever client id it goes by now; `None` only when the venue says that

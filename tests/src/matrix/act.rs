@@ -9,7 +9,7 @@ use super::{
     golden::Variant,
     operation::Disturbed,
 };
-use crate::world::DEADLINE;
+use crate::{exchange::ORDER, world::DEADLINE};
 
 /// When an operator is called at the latest where the books have lost history.
 const OPERATOR_AFTER_S: u64 = 15;
@@ -18,7 +18,12 @@ const OPERATOR_AFTER_S: u64 = 15;
 pub(super) async fn act(run: &mut Run, fault: &Fault) -> Vec<String> {
     match fault {
         Fault::Killed { variant, at } => killed(run, variant, at).await,
-        Fault::Venue { kind, path } | Fault::Lookup { kind, path } => at_the_venue(run, kind, path).await,
+        // Orders are placed and looked for at one path.
+        Fault::Venue { kind, path } if path == ORDER && run.operation.places_orders() => {
+            at_the_venue(run, kind, path, Some("POST")).await
+        }
+        Fault::Venue { kind, path } => at_the_venue(run, kind, path, None).await,
+        Fault::Lookup { kind, path } => at_the_venue(run, kind, path, Some("GET")).await,
         Fault::Refused => {
             run.begin(&Variant::Refused).await;
             run.pass_through(&Variant::Refused).await;
@@ -75,8 +80,15 @@ async fn killed(run: &mut Run, variant: &Variant, at: &str) -> Vec<String> {
     run.finish_alone(ends).await
 }
 
-async fn at_the_venue(run: &mut Run, kind: &str, path: &str) -> Vec<String> {
-    let posted = posted(kind, &mut run.dice);
+async fn at_the_venue(run: &mut Run, kind: &str, path: &str, method: Option<&str>) -> Vec<String> {
+    let mut posted = posted(kind, &mut run.dice);
+    if let Some(method) = method {
+        posted["method"] = method.into();
+    }
+    if method == Some("POST") && kind != "429" {
+        // What may have been sent is not sent again.
+        posted["times"] = 1.into();
+    }
     let times = posted["times"].as_u64().unwrap_or(1);
     let fault = run.world.exchange.fault_for_all(path, posted).await;
     run.start().await;

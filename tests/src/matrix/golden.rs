@@ -131,9 +131,9 @@ async fn run(operation: &Arc<dyn Operation>, variant: &Variant, seed: u64) -> Ru
 fn paths(log: &[Value]) -> Vec<(String, bool)> {
     let mut paths: Vec<(String, bool)> = Vec::new();
     for request in log {
-        let path = request["path"].as_str().unwrap();
-        if !paths.iter().any(|(known, _)| known == path) {
-            paths.push((path.to_owned(), request["method"] != "GET"));
+        let asked = (request["path"].as_str().unwrap().to_owned(), request["method"] != "GET");
+        if !paths.contains(&asked) {
+            paths.push(asked);
         }
     }
     paths

@@ -37,6 +37,10 @@ impl Operation for ExecuteIntent {
         (ORDER, json!({"fault": "reject", "code": -1013, "method": "POST", "times": 1_000}))
     }
 
+    fn places_orders(&self) -> bool {
+        true
+    }
+
     /// An order is never sent twice: of one that was recorded, and is proven not to have been executed, the intent fails.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str] {
         match disturbed {

@@ -31,6 +31,11 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// Whether it sends orders itself.
+    fn places_orders(&self) -> bool {
+        false
+    }
+
     /// Steps that come sooner or later from one run to the next, so that no other can be said to come after them.
     fn is_unordered(&self, _step: &str) -> bool {
         false

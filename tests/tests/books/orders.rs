@@ -106,22 +106,50 @@ async fn what_is_executed_beyond_the_reservation_leaves_its_proceeds_in_suspense
 }
 
 #[tokio::test]
-async fn a_fee_is_taken_from_what_came_in_and_one_in_another_asset_is_seen() {
+async fn a_fee_is_taken_from_what_came_in_and_otherwise_from_the_house() {
     let mut desk = Desk::trading().await;
-    for (order, fee, has, seen) in [
-        ("in-quote", ("3", "USDT"), "12997 + 0", false),
-        ("in-base", ("0.0001", "BTC"), "15997 + 0", true),
-        ("in-third", ("0.01", "BNB"), "18997 + 0", true),
-        ("rebate", ("-2", "USDT"), "21999 + 0", false),
-        ("too-much", ("4000", "USDT"), "21999 + 0", true),
+    for (order, fee, has, house) in [
+        ("in-quote", ("3", "USDT"), "12997 + 0", vec![]),
+        ("in-base", ("0.0001", "BTC"), "15997 + 0", vec!["fees BTC 0.0001", "house:binance BTC -0.0001"]),
+        ("in-third", ("0.01", "BNB"), "18997 + 0", vec!["fees BNB 0.01", "house:binance BNB -0.01"]),
+        ("rebate", ("-2", "USDT"), "21999 + 0", vec![]),
+        ("third-rebate", ("-0.02", "BNB"), "24999 + 0", vec!["fees BNB -0.02", "house:binance BNB 0.02"]),
     ] {
         desk.placed(&sell(order)).await;
         desk.fill(order, "1", ("0.1", "3000"), fee).await;
+        assert!(!desk.fill(order, "1", ("0.1", "3000"), fee).await, "{order} twice");
         assert_eq!(desk.has("alice", "USDT").await, has, "{order}");
-        let finding = format!("fee_in_another_asset order/{order}");
-        assert_eq!(desk.findings().await.contains(&finding), seen, "{order}");
+        assert_eq!(desk.house_fee(order).await, house, "{order}");
         desk.books.order_end(order, "0.1", "Filled").await.unwrap();
     }
+    // It passed through her account of that asset, and left nothing there.
+    assert_eq!(desk.has("alice", "BNB").await, "0 + 0");
+    assert_eq!(desk.findings().await, Vec::<String>::new());
+    desk.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_fee_that_can_not_be_booked_as_usual_is_seen_and_its_fill_booked() {
+    let mut desk = Desk::trading().await;
+    desk.placed(&sell("too-much")).await;
+    assert!(desk.fill("too-much", "1", ("0.1", "3000"), ("4000", "USDT")).await);
+    assert_eq!(desk.house_fee("too-much").await, ["fees USDT 1000", "house:binance USDT -1000"]);
+    desk.placed(&sell("unknown")).await;
+    assert!(desk.fill("unknown", "1", ("0.04", "1200"), ("7", "XYZ")).await);
+    assert!(desk.fill("unknown", "2", ("0.06", "1800"), ("8", "XYZ")).await);
+    assert!(!desk.fill("unknown", "2", ("0.06", "1800"), ("8", "XYZ")).await);
+    assert_eq!(desk.house_fee("unknown").await, Vec::<String>::new());
+    assert_eq!(desk.has("alice", "USDT").await, "13000 + 0");
+    // Each keeps its own evidence.
+    let found = [
+        "fee_beyond_proceeds fill/too-much/1",
+        "fee_in_unknown_asset fill/unknown/1",
+        "fee_in_unknown_asset fill/unknown/2",
+    ];
+    assert_eq!(desk.findings().await, found);
+    // Even should somebody get to know it: what was not booked stays a finding.
+    sqlx::query("INSERT INTO assets (asset, decimals) VALUES ('XYZ', 8)").execute(&mut desk.owner).await.unwrap();
+    assert!(!desk.fill("unknown", "1", ("0.04", "1200"), ("7", "XYZ")).await);
     desk.assert_sound().await;
 }
 

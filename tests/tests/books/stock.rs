@@ -168,6 +168,14 @@ impl Desk {
         self.books.fill_book(order_id, trade, legs, fee).await.unwrap()
     }
 
+    /// What both sides of the fee got that the house has paid for an order's fill, as `counter asset amount`, sorted.
+    pub(crate) async fn house_fee(&mut self, order_id: &str) -> Vec<String> {
+        let sql = "SELECT concat_ws(' ', e.counter, a.asset, trim_scale(e.d_counter))
+                     FROM entries AS e JOIN accounts AS a ON a.id = e.account
+                    WHERE e.kind = 'fill_house_fee' AND e.key LIKE 'fill/' || $1 || '/%' ORDER BY e.counter";
+        sqlx::query_scalar(sql).bind(order_id).fetch_all(&mut self.owner).await.unwrap()
+    }
+
     /// The state of an order.
     pub(crate) async fn order_state(&mut self, order_id: &str) -> String {
         let sql = "SELECT state FROM orders WHERE order_id = $1";

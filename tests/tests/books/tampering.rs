@@ -60,9 +60,11 @@ async fn a_fill_that_was_changed_is_seen() {
         ("UPDATE fills SET base = 0.05 WHERE order_id = 'placed'", "of order placed gave"),
         ("UPDATE fills SET fee = 2 WHERE order_id = 'placed'", "is missing, or is another"),
         ("UPDATE fills SET fee_asset = 'BNB' WHERE order_id = 'placed'", "belongs to no business row"),
+        ("UPDATE fills SET fee_asset = 'BNB' WHERE order_id = 'placed'", "of which the house paid 0"),
+        ("UPDATE fills SET house_fee = 1 WHERE order_id = 'placed'", "of which the house paid 1"),
         ("DELETE FROM fills WHERE order_id = 'placed'", "belongs to no business row"),
         (
-            "INSERT INTO fills SELECT order_id, '2', base, quote, fee, fee_asset, reserved, credited, at FROM fills
+            "INSERT INTO fills SELECT order_id, '2', base, quote, fee, fee_asset, reserved, credited, house_fee, at FROM fills
               WHERE order_id = 'placed'",
             "is missing, or is another",
         ),

@@ -85,11 +85,11 @@ async fn while_the_venue_refuses_connections_nothing_is_sent_and_then_once() {
     let strategy = world.strategy().await;
     let intent = world.intent(&strategy, "sell", "120000", "0.7");
     let id = intent_workflow(&intent);
-    world.arm("venue_place.before", "hang");
+    world.arm("venue_place.recorded", "hang");
     world.start_any("ExecuteIntent", &id, &intent).await;
-    world.held_at("venue_place.before").await;
+    world.held_at("venue_place.recorded").await;
     world.exchange.vanish().await;
-    world.disarm("venue_place.before");
+    world.disarm("venue_place.recorded");
     world.shows_failure(&id, "NotSent").await;
     assert_eq!(world.holds(&strategy.user, "BTC").await, "0.3 + 0.7");
     world.exchange.come_back().await;

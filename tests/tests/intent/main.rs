@@ -3,10 +3,13 @@
 
 mod cancel;
 mod faults;
+mod fills;
 mod gates;
 mod input;
 mod kills;
+mod pace;
 mod place;
+mod restored;
 
 use backstop_tests::{End, World, books_checker, intents::order_of};
 use serde_json::Value;

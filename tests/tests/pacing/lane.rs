@@ -72,7 +72,27 @@ async fn a_cancel_goes_before_a_hundred_orders_that_came_first() {
     counter.slots.add_permits(103);
     join_all(calls).await;
     let asked = counter.asked();
-    assert_eq!((&asked[2], &asked[101], &asked[102]), (&"order 1".into(), &"order 100".into(), &"book".into()));
+    assert_eq!((&asked[2], &asked[102]), (&"order 1".into(), &"order 100".into()));
+}
+
+/// Whatever waits gets a ninth of the slots, and no more than that while better calls wait.
+#[tokio::test]
+async fn orders_and_the_market_are_not_starved_by_lookups_that_never_end() {
+    let counter = Counter::new().await;
+    let mut calls = vec![enters(&counter, "look", Priority::Look).await];
+    for (name, priority) in [("book", Priority::Market), ("order", Priority::Send), ("order", Priority::Send)] {
+        calls.push(enters(&counter, name, priority).await);
+    }
+    for _ in 0..40 {
+        calls.push(enters(&counter, "look", Priority::Look).await);
+    }
+    counter.slots.add_permits(44);
+    join_all(calls).await;
+    let asked = counter.asked();
+    let places = |name: &str| -> Vec<usize> {
+        asked.iter().enumerate().filter(|(_, asked)| *asked == name).map(|(place, _)| place).collect()
+    };
+    assert_eq!((places("order"), places("book")), (vec![8, 18], vec![9]), "{asked:?}");
 }
 
 #[tokio::test]

@@ -111,6 +111,34 @@ async fn a_process_is_not_held_up_by_its_own_better_call_and_does_not_forget_it(
 }
 
 #[tokio::test]
+async fn whoever_eight_better_calls_of_other_processes_have_gone_before_is_next() {
+    for priority in [Priority::Send, Priority::Market] {
+        let mut desk = Desk::paced(MINUTE).await;
+        let patient = desk.process().await;
+        for window in 0..5 {
+            // Both of a window's slots are the better call's, which has asked for more.
+            assert!(ask(&desk.books, Priority::Look).await.is_ok());
+            assert!(ask(&desk.books, Priority::Look).await.is_ok());
+            assert!(ask(&patient, priority).await.is_err(), "in window {window}");
+            assert!(ask(&desk.books, Priority::Look).await.is_err());
+            desk.open_window().await;
+            if window < 4 {
+                assert!(ask(&patient, priority).await.is_err(), "in window {window}");
+            }
+        }
+        assert!(ask(&desk.books, Priority::Look).await.is_err(), "it goes first once more");
+        assert!(ask(&patient, priority).await.is_ok());
+        // From there on it is as before.
+        assert!(ask(&desk.books, Priority::Look).await.is_ok());
+        assert!(ask(&patient, priority).await.is_err());
+        assert!(ask(&desk.books, Priority::Look).await.is_err());
+        desk.open_window().await;
+        assert!(ask(&patient, priority).await.is_err());
+        assert!(ask(&desk.books, Priority::Look).await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn who_promised_to_ask_again_and_did_not_holds_nobody_up() {
     let mut desk = Desk::paced(MINUTE).await;
     let dead = desk.process().await;

@@ -1,6 +1,7 @@
 //! Goal: a running strategy keeps its quotes where the market is, books what they trade, and leaves nothing behind.
 
 use backstop_tests::{Verdict, World, operations::End};
+use rust_decimal::Decimal;
 use serde_json::json;
 
 use crate::{Maker, assert_over, is_open, word};
@@ -37,6 +38,31 @@ async fn what_a_quote_trades_is_booked_by_a_tick() {
     maker.stop(&world).await;
     assert_over(&world, &maker).await;
     assert_eq!(world.holds(&maker.user, "BTC").await, "0.996 + 0");
+}
+
+/// One quote trades in two parts, the second of them while nobody is there to see it.
+#[tokio::test]
+async fn what_a_quote_trades_before_and_after_the_worker_dies_is_booked_once_and_the_rest_is_free() {
+    let mut world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let orders = world.exchange.all_orders().await;
+    let sell = orders.iter().find(|order| order["side"] == "SELL" && is_open(order)).unwrap();
+    let (id, price) = (sell["client_id"].as_str().unwrap(), sell["price"].as_str().unwrap());
+    world.exchange.fill(id, json!({"qty": "0.004", "fee": "0.1", "fee_asset": "USDT"})).await;
+    let sold = "SELECT concat_ws(' ', count(*), trim_scale(sum(base))) FROM fills WHERE order_id = $1";
+    world.books_say(sold, id, "1 0.004").await;
+    world.kill_worker().await;
+    world.exchange.fill(id, json!({"qty": "0.006", "fee": "0.2", "fee_asset": "USDT"})).await;
+    world.start_worker().await;
+    world.books_say(sold, id, "2 0.01").await;
+    world.books_say("SELECT state FROM orders WHERE order_id = $1", id, "ended").await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+    assert_eq!(world.holds(&maker.user, "BTC").await, "0.99 + 0");
+    let proceeds = Decimal::from(10_000) + price.parse::<Decimal>().unwrap() / Decimal::from(100) - Decimal::new(3, 1);
+    assert_eq!(world.holds(&maker.user, "USDT").await, format!("{} + 0", proceeds.normalize()));
 }
 
 #[tokio::test]

@@ -120,18 +120,18 @@ impl Spot for Binance {
         .boxed()
     }
 
-    fn order<'a>(
+    fn order_in_turn<'a>(
         &'a self,
         symbol: &'a str,
         client_id: &'a str,
         now_ms: i64,
+        priority: Priority,
     ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>> {
         async move {
             let cancel_id = cancel_id(client_id);
-            for known_as in [client_id, &cancel_id] {
-                let Some(record) = self.one_order(symbol, ("origClientOrderId", known_as), now_ms).await? else {
-                    continue;
-                };
+            for (known_as, priority) in [(client_id, priority), (&cancel_id, Priority::Look)] {
+                let found = self.one_order(symbol, ("origClientOrderId", known_as), now_ms, priority).await?;
+                let Some(record) = found else { continue };
                 if record.client_id != cancel_id {
                     same("client id", &record.client_id, client_id).map_err(unreadable)?;
                 }
@@ -149,7 +149,7 @@ impl Spot for Binance {
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Option<OrderRecord>, LookupFailed>> {
         async move {
-            let found = self.one_order(symbol, ("orderId", venue_order_id), now_ms).await?;
+            let found = self.one_order(symbol, ("orderId", venue_order_id), now_ms, Priority::Look).await?;
             if let Some(record) = &found {
                 same("order", &record.id, venue_order_id).map_err(unreadable)?;
             }
@@ -252,8 +252,9 @@ impl Binance {
         symbol: &str,
         named: (&str, &str),
         now_ms: i64,
+        priority: Priority,
     ) -> Result<Option<OrderRecord>, LookupFailed> {
-        let (status, after, body) = self.look_up(ORDER, &[("symbol", symbol), named], now_ms).await?;
+        let (status, after, body) = self.look_up_in_turn(ORDER, &[("symbol", symbol), named], now_ms, priority).await?;
         if status == StatusCode::BAD_REQUEST && code(&body) == Some(NO_SUCH_ORDER) {
             return Ok(None);
         }
