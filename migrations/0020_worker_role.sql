@@ -25,7 +25,9 @@ GRANT EXECUTE ON FUNCTION
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore,
-    venue_slot, venue_back_off, venue_pace_set, halt, halt_lift
+    venue_slot, venue_back_off, venue_pace_set, halt, halt_lift, once,
+    endpoint_add, endpoint_remove, event_id, outbox_relay, stream_lease, stream_events, stream_delivered, stream_release,
+    stream_failed, delivery_decide
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
 GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt TO backstop_worker;
@@ -41,7 +43,8 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
                                 'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses', 'intents',
-                                'receipts', 'gates', 'venues', 'halts'] LOOP
+                                'receipts', 'gates', 'venues', 'halts', 'endpoints', 'relays',
+                                'streams'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

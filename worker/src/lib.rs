@@ -3,6 +3,7 @@
 pub mod config;
 pub mod gate;
 pub mod operate;
+pub mod outbox;
 pub mod serve;
 pub mod stack;
 mod start;

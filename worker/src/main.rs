@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use backstop::{
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
-    operate,
+    operate, outbox,
     serve::serve,
     stack::dev::{DevConfig, dev},
 };
@@ -44,6 +44,9 @@ enum Command {
     Resume(operate::Resume),
     /// Show how venues are paced, or set it
     Pace(operate::SetPace),
+    /// Endpoints that events are published to, and what they have not taken
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -88,6 +91,7 @@ async fn main() -> ExitCode {
         Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
         Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
         Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
+        Command::Outbox(command) => outbox::run(command).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,
     };
     match result {

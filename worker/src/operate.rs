@@ -18,7 +18,7 @@ pub struct BooksAddress {
 }
 
 impl BooksAddress {
-    async fn connect(&self) -> Result<Books> {
+    pub(crate) async fn connect(&self) -> Result<Books> {
         Books::connect(database(&self.database_url)?, 1).await.context("connecting to the books")
     }
 }
@@ -53,14 +53,14 @@ impl Scope {
 pub struct Word {
     /// Why
     #[arg(long)]
-    reason: String,
+    pub(crate) reason: String,
     /// Who decides this; unless given, the name of the user who runs this program
     #[arg(long)]
     by: Option<String>,
 }
 
 impl Word {
-    fn by(&self) -> Result<String> {
+    pub(crate) fn by(&self) -> Result<String> {
         if let Some(by) = &self.by {
             return Ok(by.clone());
         }

@@ -4,9 +4,11 @@ mod error;
 mod fundings;
 mod intents;
 mod orders;
+mod outbox;
 mod pacing;
 mod pauses;
 mod payouts;
+mod receipts;
 mod recovery;
 mod strategies;
 mod withdrawals;
@@ -17,8 +19,10 @@ use backstop_domain::Amount;
 pub use error::BooksError;
 pub use intents::{GATES_CHANNEL, OrderStanding};
 pub use orders::{OrderRow, PlacedOrder};
+pub use outbox::{Behind, Endpoint, Event, Fault, Lag, Leased, Patience};
 pub use pacing::{Halt, HaltScope, Pace, Priority, Slot};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
+pub use receipts::once;
 pub use recovery::Unfinished;
 use sqlx::{
     PgPool,
