@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod intents;
 pub mod matrix;
 pub mod operations;
+mod outbox;
 mod pacing;
 pub mod servers;
 pub mod trading;

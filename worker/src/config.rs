@@ -3,9 +3,7 @@
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use anyhow::Result;
-use backstop_activities::{
-    books::Patience, outbox::PublisherSettings, payouts::VenuePatience, venue::BinanceConfig,
-};
+use backstop_activities::{books::Patience, outbox::PublisherSettings, payouts::VenuePatience, venue::BinanceConfig};
 use clap::Args;
 use reqwest::Url;
 use secrecy::SecretString;

@@ -180,7 +180,9 @@ fn lag(lag: &Lag) -> String {
     let Lag { endpoint, lag_ms, behind, dead, closed_ms, closed_why } = lag;
     let mut text = match behind {
         0 if *lag_ms == 0 => format!("{endpoint}: has everything"),
-        _ => format!("{endpoint}: the oldest event waits for {lag_ms} ms; {behind} aggregates are behind, {dead} of them dead"),
+        _ => format!(
+            "{endpoint}: the oldest event waits for {lag_ms} ms; {behind} aggregates are behind, {dead} of them dead"
+        ),
     };
     if let (Some(ms), why) = (closed_ms, closed_why.as_deref().unwrap_or_default()) {
         text += &format!("; left alone for {ms} ms more ({why})");
