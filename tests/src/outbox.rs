@@ -7,7 +7,7 @@ impl World {
     pub fn settings_for_publishing(&mut self, secret: &'static str) {
         self.settings.extend([
             ("BACKSTOP_PUBLISH_EVERY_MS", "40"),
-            ("BACKSTOP_PUBLISH_ANSWER_TIMEOUT_MS", "1000"),
+            ("BACKSTOP_PUBLISH_ANSWER_TIMEOUT_MS", "2000"),
             ("BACKSTOP_PUBLISH_PAUSE_MS", "40"),
             ("BACKSTOP_PUBLISH_ATTEMPTS", "3"),
             ("BACKSTOP_EVENT_SOURCE", "/backstop/test"),

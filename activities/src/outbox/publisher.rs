@@ -4,10 +4,13 @@ use std::{
     time::Duration,
 };
 
-use futures::stream::{FuturesUnordered, StreamExt};
 use reqwest::Url;
 use secrecy::SecretString;
-use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::MissedTickBehavior,
+};
 
 use super::{
     signature::WebhookSecret,
@@ -142,31 +145,40 @@ impl Publisher {
         .ok()
     }
 
-    /// Serves an endpoint's streams, several at once, as long as there are any.
+    /// Serves an endpoint's streams, several at once, as long as there are any. Each is a task of its own: one that waits
+    /// for the books must not keep another from giving its connection back.
     async fn send_to(self: Arc<Self>, endpoint: String, sink: Sink, stop: watch::Receiver<bool>) {
-        let mut sending = FuturesUnordered::new();
+        let sink = Arc::new(sink);
+        let mut sending = JoinSet::new();
         loop {
             let free = if *stop.borrow() { 0 } else { STREAMS_AT_ONCE - sending.len() };
             if free > 0 {
                 match self.books.stream_lease(&endpoint, free, self.lease()).await {
                     Ok(leased) => {
                         for stream in leased {
-                            sending.push(self.send_stream(&endpoint, &sink, stream, &stop));
+                            let publisher = self.clone();
+                            sending.spawn(publisher.send_stream(endpoint.clone(), sink.clone(), stream, stop.clone()));
                         }
                     }
                     Err(error) => tracing::warn!("no streams for endpoint {endpoint} at present: {error}"),
                 }
             }
             // Not for long: others may have something by then.
-            let next = tokio::time::timeout(self.settings.every, sending.next());
+            let next = tokio::time::timeout(self.settings.every, sending.join_next());
             if matches!(next.await, Ok(None)) {
                 return;
             }
         }
     }
 
-    async fn send_stream(&self, endpoint: &str, sink: &Sink, stream: Leased, stop: &watch::Receiver<bool>) {
-        if let Err(error) = self.try_stream(endpoint, sink, &stream, stop).await {
+    async fn send_stream(
+        self: Arc<Self>,
+        endpoint: String,
+        sink: Arc<Sink>,
+        stream: Leased,
+        stop: watch::Receiver<bool>,
+    ) {
+        if let Err(error) = self.try_stream(&endpoint, &sink, &stream, &stop).await {
             // It is free again when its lease is over. What was sent and not recorded is sent again.
             tracing::warn!("{} is not delivered to {endpoint} at present: {error}", stream.aggregate);
         }

@@ -64,7 +64,7 @@ impl Scene {
     /// Everything that the books have to tell, in the order of the aggregates.
     pub(crate) async fn written(&mut self) -> Vec<Written> {
         let sql = "SELECT 'outbox/' || id AS id, aggregate, id AS place FROM outbox
-                   UNION ALL SELECT format('entry/%s/%s', key, line), format('entries/%s/%s', owner, asset), version
+                   UNION ALL SELECT format('entry/%s/%s', key, line), format('entries/%s/%s', owner, asset), e.version
                      FROM entries AS e JOIN accounts AS a ON a.id = e.account
                    ORDER BY aggregate, place";
         let written: Vec<Written> = sqlx::query_as(sql).fetch_all(&mut self.owner).await.unwrap();
