@@ -338,7 +338,7 @@ BEGIN
     PERFORM reservation_give_back(x.reservation_id);
 END $$;
 
--- Leaves a part with the user that was to go back. The caller has locked it.
+-- Leaves a part with the user that was to go back. The caller has locked it, and its order before, whose event this is.
 CREATE FUNCTION funding_part_keep(x funding_parts, p_reason text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -358,10 +358,11 @@ END $$;
 CREATE FUNCTION keep_refused_refund(p payouts) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    x funding_parts;
+    v_part text := regexp_replace(p.payout_id, '^refund/', '');
+    x      funding_parts;
 BEGIN
-    SELECT * INTO x FROM funding_parts
-     WHERE reservation_id = regexp_replace(p.payout_id, '^refund/', '') FOR NO KEY UPDATE;
+    PERFORM FROM fundings WHERE order_id = (SELECT order_id FROM funding_parts WHERE reservation_id = v_part) FOR NO KEY UPDATE;
+    SELECT * INTO x FROM funding_parts WHERE reservation_id = v_part FOR NO KEY UPDATE;
     IF x.state = 'refunding' THEN
         PERFORM funding_part_keep(x, p.reason);
     END IF;
@@ -375,6 +376,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     x funding_parts;
 BEGIN
+    PERFORM FROM fundings WHERE order_id = p_order_id FOR NO KEY UPDATE;
     SELECT * INTO x FROM funding_parts
      WHERE order_id = p_order_id AND reservation_id = p_refund_id FOR NO KEY UPDATE;
     IF x.state IS DISTINCT FROM 'refunding'

@@ -56,6 +56,22 @@ CREATE TABLE receipts (
     PRIMARY KEY (consumer, key)
 );
 
+-- Whether this is the first time that the consumer sees the key. Said in the consumer's own transaction: what it does with
+-- the key is done once, however often and in however many processes the key comes. Who comes second while the first has not
+-- committed waits for that, and is the first after all if the other is rolled back.
+CREATE FUNCTION once(p_consumer text, p_key text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+BEGIN
+    IF coalesce(p_consumer, '') = '' THEN
+        PERFORM refuse_input('consumer', 'the name of the consumer');
+    END IF;
+    IF coalesce(p_key, '') = '' THEN
+        PERFORM refuse_input('key', 'the key that comes once, as the id of an event');
+    END IF;
+    INSERT INTO receipts (consumer, key) VALUES (p_consumer, p_key) ON CONFLICT DO NOTHING;
+    RETURN FOUND;
+END $$;
+
 CREATE TYPE intent_receipt AS (
     applied boolean, intent_id text, state text, ticket bigint, venue text, order_id text, order_state text,
     venue_order_id text, reason text
@@ -224,7 +240,11 @@ BEGIN
         RETURN intent_receipt_of(i, false);
     END IF;
     i := move_intent(i, 'finish', p_reason);
-    INSERT INTO receipts (consumer, key) VALUES ('ExecuteIntent', p_intent_id);
+    IF NOT once('ExecuteIntent', p_intent_id) THEN
+        -- Its state and its receipt are written together, so somebody else has written this one.
+        PERFORM refuse('BS004', format('intent/%s is not done, but has a receipt', p_intent_id),
+                       jsonb_build_object('subject', 'intent/' || p_intent_id, 'field', 'receipt'));
+    END IF;
     RETURN intent_receipt_of(i, true);
 END $$;
 

@@ -27,7 +27,9 @@ GRANT EXECUTE ON FUNCTION
     pause_open, pause_drained, pause_end, watermark_set, payout_restore, adoption_note,
     venue_slot, venue_back_off, venue_pace_set, halt, halt_lift,
     findings_report, finding_acknowledge, seal, seal_check, seal_cursor, books_news, books_page, accounts_page, seals_broken,
-    check_transit, check_reservations, check_intents
+    check_transit, check_reservations, check_intents,
+    once, endpoint_add, endpoint_remove, event_id, outbox_relay, stream_lease, stream_events, stream_delivered, stream_release,
+    stream_failed, delivery_decide
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
 GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt, entry_deviations, heads_digest TO backstop_worker;
@@ -43,7 +45,8 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
                                 'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses', 'intents',
-                                'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads'] LOOP
+                                'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads', 'endpoints',
+                                'relays', 'streams'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

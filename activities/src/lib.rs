@@ -11,6 +11,7 @@ pub mod fundings;
 pub mod intents;
 pub mod observations;
 pub mod orders;
+pub mod outbox;
 pub mod pacing;
 pub mod pauses;
 pub mod payouts;

@@ -10,6 +10,7 @@ mod failpoints;
 pub mod intents;
 pub mod matrix;
 pub mod operations;
+mod outbox;
 mod pacing;
 pub mod servers;
 pub mod soak;

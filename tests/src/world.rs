@@ -186,7 +186,8 @@ impl World {
         command.env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "200");
         command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "1300").env("BACKSTOP_VENUE_ANSWER_TIMEOUT_MS", "1500");
         command.env("BACKSTOP_VENUE_POLL_MAX_MS", "400").env("BACKSTOP_ADOPT_AFTER_MS", "500");
-        command.env("BACKSTOP_WATCH_EVERY_MS", "0").envs(self.settings.iter().copied());
+        command.env("BACKSTOP_WATCH_EVERY_MS", "0").env("BACKSTOP_PUBLISH_EVERY_MS", "0");
+        command.envs(self.settings.iter().copied());
         let mut worker = Service::start(name, &self.directory, command).unwrap();
         worker.wait_ready(DEADLINE, async || ready.metadata().is_ok_and(|file| file.len() > 0)).await.unwrap();
         worker

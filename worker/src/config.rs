@@ -3,11 +3,13 @@
 use std::{path::PathBuf, str::FromStr};
 
 use anyhow::Result;
+use backstop_activities::{books::Patience, outbox::PublisherSettings};
 use clap::Args;
 use reqwest::Url;
+use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::venues::{CLOCK_SKEW_MS, RECEIVE_WINDOW_MS, SHARED_SPAN_S, TURN_WAIT_MS, VISIBILITY_LAG_MS};
+use crate::venues::{CLOCK_SKEW_MS, RECEIVE_WINDOW_MS, SHARED_SPAN_S, TURN_WAIT_MS, VISIBILITY_LAG_MS, millis};
 
 /// The settings of `backstop worker`.
 #[derive(Args, Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct WorkerConfig {
     pub task_queue: String,
     #[command(flatten)]
     pub venue: VenueConfig,
+    #[command(flatten)]
+    pub publish: PublishConfig,
     /// How often the venue's records are read for deposits and ended payouts, and lost workflows are looked for, ms;
     /// 0 leaves it to other workers
     #[arg(long, env = "BACKSTOP_WATCH_EVERY_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
@@ -85,6 +89,52 @@ pub struct VenueConfig {
     /// Up to which age, counted from their first attempt, payouts are looked up together, s
     #[arg(long, env = "BACKSTOP_VENUE_SHARED_SPAN_S", default_value_t = 21_600, value_parser = clap::value_parser!(u32).range(SHARED_SPAN_S))]
     pub venue_shared_span_s: u32,
+}
+
+/// How this worker publishes events.
+#[derive(Args, Clone, Debug)]
+pub struct PublishConfig {
+    /// How often it is looked for new events to publish, ms; 0 leaves it to other workers
+    #[arg(long, env = "BACKSTOP_PUBLISH_EVERY_MS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    pub publish_every_ms: u32,
+    /// How long an endpoint's answer is waited for, ms
+    #[arg(long, env = "BACKSTOP_PUBLISH_ANSWER_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    pub publish_answer_timeout_ms: u32,
+    /// The first pause after an event was not taken, ms; each that follows is twice as long, up to an hour
+    #[arg(long, env = "BACKSTOP_PUBLISH_PAUSE_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=3_600_000))]
+    pub publish_pause_ms: u32,
+    /// After how many answers that an event is not taken its aggregate waits for an operator
+    #[arg(long, env = "BACKSTOP_PUBLISH_ATTEMPTS", default_value_t = 12, value_parser = clap::value_parser!(i32).range(1..=1_000))]
+    pub publish_attempts: i32,
+    /// What events name as their source; a URI or a part of one
+    #[arg(long, env = "BACKSTOP_EVENT_SOURCE", default_value = "/backstop", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub event_source: String,
+}
+
+impl PublishConfig {
+    /// How it publishes; `None` if it does not.
+    pub fn settings(&self) -> Option<PublisherSettings> {
+        (self.publish_every_ms > 0).then(|| PublisherSettings {
+            every: millis(self.publish_every_ms),
+            answer_timeout: millis(self.publish_answer_timeout_ms),
+            patience: Patience { pause: millis(self.publish_pause_ms), attempts_max: self.publish_attempts },
+            source: self.event_source.clone(),
+            secret_of: webhook_secret,
+        })
+    }
+}
+
+/// The environment's variable that holds the secret of one endpoint.
+pub fn webhook_secret_name(endpoint: &str) -> String {
+    format!("{WEBHOOK_SECRET}_{}", endpoint.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// The one that holds the secret of all that have none of their own.
+pub const WEBHOOK_SECRET: &str = "BACKSTOP_WEBHOOK_SECRET";
+
+fn webhook_secret(endpoint: &str) -> Option<SecretString> {
+    let own = std::env::var(webhook_secret_name(endpoint));
+    own.or_else(|_| std::env::var(WEBHOOK_SECRET)).ok().map(SecretString::from)
 }
 
 /// Reads a database URL.

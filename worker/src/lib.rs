@@ -5,6 +5,7 @@ pub mod config;
 pub mod gate;
 pub mod house;
 pub mod operate;
+pub mod outbox;
 pub mod reconcile;
 pub mod serve;
 pub mod stack;

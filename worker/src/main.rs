@@ -8,7 +8,7 @@ use backstop::{
     config::{WorkerConfig, database},
     gate::{GateConfig, set_gate},
     house::{self, House},
-    operate,
+    operate, outbox,
     reconcile::{self, Schedules},
     serve::serve,
     stack::dev::{DevConfig, dev},
@@ -58,6 +58,9 @@ enum Command {
     /// Have reconciliation run by itself
     #[command(subcommand)]
     Schedules(Schedules),
+    /// Endpoints that events are published to, and what they have not taken
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -117,6 +120,7 @@ async fn main() -> ExitCode {
         Command::Findings(options) => check::findings(options).await.map(|text| print!("{text}")),
         Command::Unfreeze(options) => check::unfreeze(options).await.map(|text| print!("{text}")),
         Command::Schedules(Schedules::Apply(options)) => reconcile::apply(&options).await.map(|text| print!("{text}")),
+        Command::Outbox(command) => outbox::run(command).await.map(|text| print!("{text}")),
         Command::Dev(config) => dev(config).await,
     };
     match result {

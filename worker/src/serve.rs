@@ -11,6 +11,7 @@ use backstop_activities::{
     intents::{GateActivities, IntentActivities},
     observations::ObservationActivities,
     orders::OrderActivities,
+    outbox::Publisher,
     pacing::Lane,
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
@@ -37,6 +38,7 @@ use temporalio_sdk::{
         worker_tuner::{FixedSizeSlotSupplier, TunerHolder},
     },
 };
+use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     config::{WorkerConfig, database},
@@ -47,6 +49,8 @@ use crate::{
 
 /// How long running activities may take to end after SIGTERM.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// Connections to the books for publishing, beside those that move money.
+const PUBLISHER_CONNECTIONS: u32 = 4;
 /// How many intents wait at the gates in this process at once. They take turns with those beyond.
 const WAITING_MAX: usize = 1_000;
 /// How long a round of the watch takes, beside its pause.
@@ -120,15 +124,20 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     if let Some(file) = &config.ready_file {
         std::fs::write(file, std::process::id().to_string()).context("writing the ready file")?;
     }
+    let (stop, stopped) = watch::channel(false);
+    let publishing = publish(&config, stopped).await?;
     let shutdowns: Vec<_> = workers.iter().map(Worker::shutdown_handle).collect();
     tokio::spawn(async move {
         stop_signal().await;
         tracing::info!("stopping");
+        let _ = stop.send(true);
         for shutdown in shutdowns {
             shutdown();
         }
     });
     futures::future::try_join_all(workers.iter_mut().map(Worker::run)).await?;
+    // What it is in the middle of may end, as activities may.
+    let _ = tokio::time::timeout(SHUTDOWN_GRACE, publishing).await;
     Ok(())
 }
 
@@ -164,6 +173,16 @@ fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<W
 /// How long a deposit that came in may take to be read: a round of the watch, if this process watches.
 fn deposits_rhythm(watch_every_ms: u32) -> Duration {
     (Duration::from_millis(watch_every_ms.into()) + WATCH_ROUND).min(DEPOSIT_LATE_MAX)
+}
+
+/// Publishes events beside the workers, whom it never ends and whose connections it does not take.
+async fn publish(config: &WorkerConfig, stop: watch::Receiver<bool>) -> Result<JoinHandle<()>> {
+    let Some(settings) = config.publish.settings() else { return Ok(tokio::spawn(async {})) };
+    let options = database(&config.database_url)?;
+    let connect = || Books::connect(options.clone(), PUBLISHER_CONNECTIONS);
+    let books = connect.retry(patiently()).await.context("connecting to the books")?;
+    let publisher = Publisher::new(books, settings).context("setting up the HTTP client of webhooks")?;
+    Ok(tokio::spawn(publisher.run(stop)))
 }
 
 /// Room for so many activities at once, on a queue that has nothing else.

@@ -138,7 +138,7 @@ fn check_name(variable: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn millis(milliseconds: u32) -> Duration {
+pub(crate) fn millis(milliseconds: u32) -> Duration {
     Duration::from_millis(milliseconds.into())
 }
 

@@ -112,6 +112,22 @@ impl Place {
         assert_eq!(self.withdrawals().await.len(), 1);
     }
 
+    /// Every event of the books is a whole line of the file that it names.
+    async fn events_are_published(&self, file: &str) {
+        let url = format!("postgres://backstop_worker@127.0.0.1:{}/backstop", self.ports[2]);
+        let mut books = PgConnection::connect(&url).await.unwrap();
+        let sql = "SELECT 'outbox/' || id FROM backstop.outbox WHERE aggregate LIKE 'refund/%'
+                   UNION ALL SELECT format('entry/%s/%s', key, line) FROM backstop.entries WHERE key LIKE 'refund/%'";
+        let ids: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut books).await.unwrap();
+        assert!(ids.len() >= 5, "{ids:?}");
+        let published = wait_until(DEADLINE, async || {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            ids.iter().all(|id| lines.iter().any(|line| line["id"] == id.as_str()))
+        });
+        assert!(published.await, "{file} lacks some of {ids:?}");
+    }
+
     fn pid_of(&self, service: &str) -> Pid {
         let text = std::fs::read_to_string(self.state.join("pids").join(service)).unwrap();
         Pid::from_raw(text.parse().unwrap())
@@ -199,6 +215,8 @@ async fn a_worker_that_is_killed_comes_back_and_leftovers_of_a_killed_stack_are_
     kill(place.pid_of("worker"), Signal::SIGKILL).unwrap();
     running.until("the worker is back").await;
     place.settles().await;
+    let line = running.said.iter().find(|line| line.trim_start().starts_with("events ")).unwrap();
+    place.events_are_published(line.split_whitespace().nth(1).unwrap()).await;
 
     running.stop(Signal::SIGKILL).await;
     assert!(!place.free(), "the servers are expected to outlive a killed supervisor");

@@ -1,6 +1,9 @@
+use std::path::Path;
+
 use anyhow::{Context, Result};
-use backstop_activities::books::MIGRATIONS;
+use backstop_activities::books::{Books, Endpoint, MIGRATIONS};
 use backstop_workflows::{MAIN_QUEUE, RawInput, RunStrategy};
+use reqwest::Url;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowStartOptions};
@@ -23,6 +26,26 @@ pub async fn prepare_books(owner: &PgConnectOptions, database: &str) -> Result<(
     MIGRATIONS.run(&mut connection).await.context("migrating the books")?;
     connection.execute("ALTER ROLE backstop_worker LOGIN").await?;
     connection.execute(include_str!("demo.sql")).await.context("making the demo world")?;
+    Ok(())
+}
+
+/// Has every event written to a file, also those that were there before; to another one, when the state has moved.
+///
+/// # Errors
+/// When the books refuse.
+pub(super) async fn publish_to_file(owner: &PgConnectOptions, file: &Path) -> Result<()> {
+    const NAME: &str = "file";
+    let url = Url::from_file_path(file).map_err(|()| anyhow::anyhow!("no absolute path: {}", file.display()))?;
+    let endpoint = Endpoint { name: NAME.into(), url: url.into(), kinds: vec!["*".into()], from_beginning: true };
+    let books = Books::connect(owner.clone(), 1).await?;
+    let known = books.endpoints().await?.into_iter().find(|known| known.name == NAME);
+    if known.as_ref() == Some(&endpoint) {
+        return Ok(());
+    }
+    if known.is_some() {
+        books.endpoint_remove(NAME, "demo", "the state is elsewhere").await?;
+    }
+    books.endpoint_add(&endpoint, "demo", "somewhere to look at events").await?;
     Ok(())
 }
 

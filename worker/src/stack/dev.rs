@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::{
     Postgres, Service, Temporal, Tools,
-    demo::{STRATEGY, let_prices_wander, make_demo_deposits, prepare_books, start_demo_strategy},
+    demo::{STRATEGY, let_prices_wander, make_demo_deposits, prepare_books, publish_to_file, start_demo_strategy},
     process::{end_leftovers, is_listening},
 };
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 const DATABASE: &str = "backstop";
 const KEY: &str = "demo-key";
 const SECRET: &str = "demo-secret";
+const WEBHOOK_SECRET: &str = "demo-webhook-secret";
+/// Where events go, unless somebody says otherwise.
+const EVENTS: &str = "events.jsonl";
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const WORKER_PAUSE: Duration = Duration::from_millis(500);
 
@@ -113,6 +116,7 @@ impl DevConfig {
              \x20 Temporal UI  http://localhost:{ui}\n\
              \x20 Postgres     postgres://backstop_worker@127.0.0.1:{postgres}/{DATABASE}\n\
              \x20 simulator    http://127.0.0.1:{simulator}   (faults and records: http://127.0.0.1:{admin})\n\
+             \x20 events       {state}/{EVENTS}   (a CloudEvent a line; webhooks: backstop outbox endpoint add)\n\
              \x20 logs         {state}/logs\n\n\
              Paste one of these, and look at it in the UI. alice and bob have balances; alice's strategy {STRATEGY} is\n\
              making a market: strategy/{STRATEGY} in the UI shows its ticks.\n",
@@ -153,6 +157,7 @@ impl Stack {
         step("the books");
         let owner = postgres.owner(DATABASE);
         prepare_books(&owner, DATABASE).await?;
+        publish_to_file(&owner, &state.join(EVENTS)).await?;
         step("Temporal");
         let temporal = Temporal::start(tools, state, config.temporal_port, Some(config.ui_port)).await?;
         let temporal_address = self.temporal.insert(temporal).address();
@@ -293,6 +298,7 @@ async fn start_worker(config: &DevConfig) -> Result<Service> {
     command.env("DATABASE_URL", format!("postgres://backstop_worker@127.0.0.1:{}/{DATABASE}", config.postgres_port));
     command.env("BACKSTOP_VENUE_URL", format!("http://127.0.0.1:{}", config.simulator_port));
     command.env("BACKSTOP_VENUE_KEY", KEY).env("BACKSTOP_VENUE_SECRET", SECRET);
+    command.env("BACKSTOP_WEBHOOK_SECRET", WEBHOOK_SECRET);
     // The paper exchange is quick and honest about time: nobody should wait a minute to see a lost answer heal.
     command.env("BACKSTOP_VENUE_RECEIVE_WINDOW_MS", "2000").env("BACKSTOP_VENUE_CLOCK_SKEW_MS", "500");
     command.env("BACKSTOP_VENUE_VISIBILITY_LAG_MS", "2500").env("BACKSTOP_VENUE_POLL_MAX_MS", "1000");
