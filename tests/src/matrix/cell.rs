@@ -260,8 +260,12 @@ impl Run {
             self.wrong.push(format!("none of them got through: {ends:?}"));
         }
         self.is_quiet().await;
-        let wrong = checker::final_state(&self.world).await;
-        self.tell(wrong);
+        if self.operation.leaves_children() {
+            self.settle().await;
+        } else {
+            let wrong = checker::final_state(&self.world).await;
+            self.tell(wrong);
+        }
         std::mem::take(&mut self.wrong)
     }
 
@@ -275,7 +279,12 @@ impl Run {
             return std::mem::take(&mut self.wrong);
         }
         self.is_quiet().await;
-        // Its children end by themselves.
+        self.settle().await;
+        std::mem::take(&mut self.wrong)
+    }
+
+    /// Judges the world once its children have ended, which they do by themselves.
+    async fn settle(&mut self) {
         let mut wrong = Vec::new();
         let settled = async || {
             wrong = checker::final_state(&self.world).await;
@@ -283,7 +292,6 @@ impl Run {
         };
         wait_until(CONVERGES_WITHIN, settled).await;
         self.tell(wrong);
-        std::mem::take(&mut self.wrong)
     }
 
     /// The same where the books have lost history.

@@ -71,6 +71,8 @@ impl Golden {
     /// Runs a saga in all variants.
     pub async fn of(operation: &Arc<dyn Operation>, seed: u64) -> Self {
         let plain = run(operation, &Variant::Plain, seed).await;
+        let lacks = operation.lacks(&plain.world).await;
+        assert!(lacks.is_empty(), "{} without faults shows {lacks:?}", operation.name());
         let paths = paths(&plain.world.exchange.log().await);
         let places_orders = plain.world.passed().iter().any(|step| step == "venue_place.sent");
         let signalled = !operation.signals(&plain.order).is_empty();
@@ -135,15 +137,18 @@ pub(super) fn is_brink(step: &str) -> bool {
         || ["strategy_sync.before", "strategy_quote.before"].contains(&step)
 }
 
+/// What a run without faults should have shown and did not.
+pub async fn lacks(operation: &Arc<dyn Operation>, seed: u64) -> Vec<String> {
+    let run = run(operation, &Variant::Plain, seed).await;
+    operation.lacks(&run.world).await
+}
+
 async fn run(operation: &Arc<dyn Operation>, variant: &Variant, seed: u64) -> Run {
     let name = format!("{}/golden/{}", operation.name(), variant.name());
     let mut run = Run::new(operation, Own::default(), false, Dice::new(&name, seed), None).await;
     run.begin(variant).await;
     run.pass_through(variant).await;
-    let mut wrong = run.finish_alone(variant.disturbs()).await;
-    if *variant == Variant::Plain {
-        wrong.extend(operation.lacks(&run.world).await);
-    }
+    let wrong = run.finish_alone(variant.disturbs()).await;
     assert!(wrong.is_empty(), "{name}: {wrong:#?}");
     run
 }

@@ -54,7 +54,9 @@ impl Market {
         if moves && self.is_quoted().await {
             self.trade("SELL", json!({"qty": "0.004"})).await;
             self.known = self.open_orders().await.iter().map(|order| text(order, "id")).collect();
-            self.ask("/settings", json!({"prices": {"BTCUSDT": "101000"}}), reqwest::Method::PUT).await;
+            // Away from what is partly sold, and past what is to be bought, a quarter of which trades in each step.
+            self.ask("/settings", json!({"prices": {"BTCUSDT": "99000"}, "fill_share": "0.25"}), reqwest::Method::PUT)
+                .await;
         }
         if self.is_quoted().await && moves {
             self.trade("BUY", json!({"qty": "0.003", "visible_from_ms": now_ms() + LATE_MS})).await;

@@ -32,7 +32,7 @@ use dice::Dice;
 pub use faults::Fault;
 pub use funding::FundOrder;
 use futures::{StreamExt, stream};
-pub use golden::{Golden, Variant};
+pub use golden::{Golden, Variant, lacks};
 pub use intent::ExecuteIntent;
 pub use operation::{Disturbed, Operation, Order};
 pub use pause::PauseAndWithdraw;

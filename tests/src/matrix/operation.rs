@@ -62,6 +62,11 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// Whether workflows that it has started may still be at work when it has ended.
+    fn leaves_children(&self) -> bool {
+        false
+    }
+
     /// How the workflow may end: the `state` of its result, or the type of its failure, or `cancelled`.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str];
 }

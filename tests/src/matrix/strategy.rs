@@ -37,7 +37,9 @@ impl Operation for RunStrategy {
 
     fn prepare<'a>(&'a self, world: &'a World) -> BoxFuture<'a, Order> {
         async move {
-            // Of somebody else, and no part of it.
+            // Every trade shows a little later than it is made.
+            world.exchange.set(json!({"trade_delay_ms": 300})).await;
+            // Another strategy trades the same.
             let user = world.strategy().await.user;
             let key = format!("mm-{}", Uuid::now_v7());
             let input = json!({
@@ -77,6 +79,11 @@ impl Operation for RunStrategy {
     }
 
     fn is_watched(&self) -> bool {
+        true
+    }
+
+    /// Intents to cancel, whose orders the drain has ended meanwhile.
+    fn leaves_children(&self) -> bool {
         true
     }
 
