@@ -28,6 +28,9 @@ CREATE VIEW unfinished AS
     SELECT r.holder, 'RunStrategy', r.input, s.changed_at
       FROM strategies AS s JOIN strategy_starts AS r USING (start_id)
      WHERE s.status = 'running'
+        -- Its run ends its orders. One that was lost in the middle of that is to go on.
+        OR EXISTS (SELECT FROM orders AS o
+                    WHERE o.strategy_key = s.strategy_key AND o.state IN ('opened', 'attempted', 'placed'))
     UNION ALL
     SELECT holder, 'ExecuteIntent', input, changed_at
       FROM intents WHERE state IN ('waiting', 'claimed')

@@ -7,6 +7,7 @@ use std::{
 
 use backstop_domain::{Claim, IntentReceipt, IntentRequest, RefusalKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::postgres::PgListener;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -146,7 +147,8 @@ impl IntentActivities {
         Ok(self.books.order_abandon(&order, &input.because.message).await.map_err(Failure::from)?)
     }
 
-    /// Records the order, and that the intent is processed.
+    /// Records the order, and that the intent is processed. An order that the venue has and the books have forgotten is a
+    /// finding: should it trade to its end before anybody looks, nothing else would show it.
     #[activity(name = "intent_finish")]
     pub async fn finish(
         self: Arc<Self>,
@@ -156,6 +158,15 @@ impl IntentActivities {
         let FinishIntent { intent: HeldIntent { request, holder }, venue_order_id, reason } = &input;
         let id = request.intent_id.as_str();
         let finished = self.books.intent_finish(id, holder, venue_order_id.as_deref(), reason.as_deref()).await;
+        if let (Some(venue_order_id), Err(BooksError::Refused(refusal))) = (venue_order_id, &finished)
+            && refusal.kind == RefusalKind::NotFound
+        {
+            let order_id = request.order_id();
+            let evidence = json!({"venue": request.venue, "client_id": order_id, "venue_order_id": venue_order_id,
+                "intent_id": id, "holder": holder});
+            let subject = format!("order/{order_id}");
+            self.books.find("order_without_record", &subject, "critical", &evidence).await.map_err(Failure::from)?;
+        }
         self.ended(finished).await
     }
 

@@ -9,7 +9,7 @@ use backstop_domain::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -32,6 +32,9 @@ pub struct StartStrategy {
     pub request: RunRequest,
     /// The workflow that carries it.
     pub holder: String,
+    /// It was started before, and the books have lost it.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// The input of `strategy_sync`.
@@ -62,9 +65,15 @@ pub struct StrategyActivities {
 
 #[activities]
 impl StrategyActivities {
-    /// Starts a strategy, or says what has become of this start.
+    /// Starts a strategy, or says what has become of this start. One that the books have lost is a finding: they have lost its
+    /// orders as well.
     #[activity(name = "strategy_run")]
     pub async fn start(self: Arc<Self>, _ctx: ActivityContext, input: StartStrategy) -> Result<String, ActivityError> {
+        if input.lost {
+            let subject = format!("strategy/{}", input.request.strategy_key);
+            let evidence = json!({"start_id": input.request.start_id, "holder": input.holder});
+            self.books.find("books_lost_strategy", &subject, "critical", &evidence).await.map_err(Failure::from)?;
+        }
         Ok(self.books.strategy_run(&input.request, &input.holder).await.map_err(Failure::from)?)
     }
 }

@@ -108,6 +108,11 @@ impl Exchange {
         }
     }
 
+    /// Where its admin API is.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.config.admin_listen)
+    }
+
     pub(crate) async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
         let admin: SocketAddr = self.config.admin_listen;
         let request = self.http.request(method, format!("http://{admin}{path}"));
@@ -143,13 +148,15 @@ impl Exchange {
         for deposit in self.list("/deposits").await.iter().filter(counts) {
             add(deposit["coin"].as_str().unwrap(), number(&deposit["amount"]));
         }
+        // Before the orders, so that each trade's order is among them.
+        let trades = self.all_trades().await;
         let orders = self.list("/orders").await;
         for order in &orders {
             let sells = order["side"] == "SELL";
             let (base, quote) = coins(order);
             add(if sells { base } else { quote }, -number(&order["locked"]));
         }
-        for trade in self.list("/trades").await {
+        for trade in trades {
             let order = orders.iter().find(|order| order["id"] == trade["order_id"]).unwrap();
             let sign = if order["side"] == "SELL" { -Decimal::ONE } else { Decimal::ONE };
             let (base, quote) = coins(order);
@@ -260,6 +267,11 @@ impl Exchange {
     /// Every order it really has.
     pub async fn all_orders(&self) -> Vec<Value> {
         self.list("/orders").await
+    }
+
+    /// Every trade that it has made, whether it shows it yet or not.
+    pub async fn all_trades(&self) -> Vec<Value> {
+        self.list("/trades").await
     }
 
     /// Every order it really has under a client id.

@@ -9,7 +9,7 @@ use backstop_activities::{
     trading::{Drain, TradingActivities},
 };
 use backstop_domain::{
-    InvalidInput,
+    InvalidInput, RefusalKind,
     strategy::{Look, RunReport, RunRequest, Ticks, Word},
 };
 use temporalio_macros::{workflow, workflow_methods};
@@ -71,7 +71,7 @@ impl RunStrategy {
                 format!("run strategy {}: {} at {}", request.strategy_key, request.pair, request.venue);
         });
         let run = Run { holder: ctx.workflow_id().to_owned(), request };
-        if !run.start(ctx).await? {
+        if !run.start(ctx, false).await? {
             let left = run.drain(ctx).await;
             return Ok(run.over(ctx, format!("it was stopped before: {left}")));
         }
@@ -171,10 +171,10 @@ struct Run {
 }
 
 impl Run {
-    /// Starts the strategy. False when this start is over already.
-    async fn start(&self, ctx: &WorkflowContext<RunStrategy>) -> Result<bool, StepFailure> {
+    /// Starts the strategy, also once more where the books have `lost` it. False when this start is over already.
+    async fn start(&self, ctx: &WorkflowContext<RunStrategy>, lost: bool) -> Result<bool, StepFailure> {
         let step = begin(ctx, "start strategy", "stop strategy");
-        let input = StartStrategy { request: self.request.clone(), holder: self.holder.clone() };
+        let input = StartStrategy { request: self.request.clone(), holder: self.holder.clone(), lost };
         let summary = format!("start strategy {}", self.request.strategy_key);
         // Not cancelled half-way: what may have been started has to be stopped.
         let token = WorkflowCancellationToken::new();
@@ -211,7 +211,11 @@ impl Run {
         let tick = Tick { strategy_key };
         let doing =
             ctx.execute_activity(TickActivities::sync, tick.clone(), self.options(ctx, "sync orders and fills of"));
-        let synced = told(ctx, steps.sync, doing.await.map_err(|error| classify(&error)));
+        let synced = doing.await.map_err(|error| classify(&error));
+        if synced.as_ref().is_err_and(is_lost) && self.start(ctx, true).await.is_ok_and(|running| !running) {
+            return false;
+        }
+        let synced = told(ctx, steps.sync, synced);
         if synced.as_ref().is_some_and(|look| !look.running) {
             return false;
         }
@@ -250,7 +254,14 @@ impl Run {
         let step = begin(ctx, "stop strategy", "none: starting it again takes a start of its own");
         let input = StopStrategy { strategy_key: strategy_key.clone(), by, reason: reason.clone() };
         let summary = format!("stop strategy {strategy_key}");
-        ledger(ctx, Named::of(&PauseActivities::stop), input, &summary, &token).await?;
+        let stopping = || ledger(ctx, Named::of(&PauseActivities::stop), input.clone(), &summary, &token);
+        match stopping().await {
+            Err(failure) if is_lost(&failure) => {
+                self.start(ctx, true).await?;
+                stopping().await?;
+            }
+            stopped => drop(stopped?),
+        }
         note(ctx, step, StepState::Done, &reason);
         let left = self.drain(ctx).await;
         let report = self.over(ctx, format!("stopped ({reason}): {left}"));
@@ -294,6 +305,11 @@ fn show(ctx: &WorkflowContext<RunStrategy>) {
         }
     };
     update(ctx, |progress| progress.state = state);
+}
+
+/// Whether the books have forgotten the strategy: they were put back to a moment before its start.
+fn is_lost(failure: &StepFailure) -> bool {
+    matches!(failure, StepFailure::Refused(refusal) if refusal.kind == RefusalKind::NotFound)
 }
 
 /// Shows what a component came to, and gives it where it came to anything.

@@ -48,6 +48,9 @@ pub(super) async fn act(run: &mut Run, fault: &Fault) -> Vec<String> {
             run.hold(at).await;
             flow::terminate(&run.world, &run.order.id).await;
             run.is_safe().await;
+            if run.watched && run.world.is_unfinished(&run.order.id).await {
+                return run.finish_by_the_watch().await;
+            }
             start_again(run, at).await;
             run.finish_alone(&[Disturbed::Not]).await
         }
@@ -169,7 +172,7 @@ async fn start_again(run: &mut Run, at: &str) {
 }
 
 async fn twice(run: &mut Run, at: Option<&str>) -> Vec<String> {
-    let (id, other) = (run.order.id.clone(), format!("{}/other", run.order.id));
+    let (id, other) = (run.order.id.clone(), run.order.other_id());
     let second = flow::start(&run.world, run.operation.as_ref(), &other, &run.order, 1);
     if let Some(at) = at {
         run.world.arm(at, "hang");

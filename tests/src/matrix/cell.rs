@@ -1,6 +1,11 @@
 //! One cell: a saga, a fault, a world of its own. First the fault, then the way to a lawful end without it.
 
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use backstop::stack::wait_until;
 use futures::FutureExt;
@@ -92,10 +97,23 @@ impl Cell {
 
     async fn run_unguarded(&self) -> Vec<String> {
         let dice = Dice::new(&self.name(), self.seed);
-        let mut run = Run::new(&self.operation, self.fault.own(), dice, self.broken).await;
+        let own = self.fault.own();
+        // What has lost its workflow, or its books, is found by the watch.
+        let terminated = matches!(self.fault, Fault::Terminated { .. });
+        let watched = own.postgres || own.temporal || terminated && self.operation.is_watched();
+        let mut run = Run::new(&self.operation, own, watched, dice, self.broken).await;
         let wrong = act::act(&mut run, &self.fault).await;
         run.world.servers.stop().await;
         wrong
+    }
+}
+
+/// What goes on beside a cell, and ends with it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -105,6 +123,10 @@ pub(super) struct Run {
     pub(super) operation: Arc<dyn Operation>,
     pub(super) order: Order,
     pub(super) dice: Dice,
+    /// The watch starts again what has lost its workflow.
+    pub(super) watched: bool,
+    /// What others do, once it was started.
+    meanwhile: OnceLock<Option<AbortOnDrop>>,
     /// Withdrawals take for ever, until the faults end.
     stuck: bool,
     wrong: Vec<String>,
@@ -115,6 +137,7 @@ impl Run {
     pub(super) async fn new(
         operation: &Arc<dyn Operation>,
         own: Own,
+        watched: bool,
         mut dice: Dice,
         broken: Option<&'static str>,
     ) -> Self {
@@ -126,18 +149,22 @@ impl Run {
             // So long that what is sent after Postgres is back still pays.
             world.receive_window_ms = 8_000;
         }
-        if own.postgres || own.temporal {
-            // What has lost its workflow, or its books, is found by the watch.
+        if watched {
             world.settings.push(("BACKSTOP_WATCH_EVERY_MS", "2000"));
         }
         world.exchange.set(json!({"dedupe": dice.pick(&["none", "dedupe", "duplicate_error"])})).await;
         world.start_worker().await;
         let order = operation.prepare(&world).await;
-        Self { world, operation: Arc::clone(operation), order, dice, stuck: false, wrong: Vec::new() }
+        let operation = Arc::clone(operation);
+        Self { world, operation, order, dice, watched, meanwhile: OnceLock::new(), stuck: false, wrong: Vec::new() }
     }
 
     /// Starts it under its own id, again or for the first time.
     pub(super) async fn start(&self) {
+        self.meanwhile.get_or_init(|| {
+            let others = self.operation.meanwhile(&self.world, &self.order)?;
+            Some(AbortOnDrop(tokio::spawn(others)))
+        });
         flow::start(&self.world, self.operation.as_ref(), &self.order.id, &self.order, 1).await;
     }
 
@@ -233,8 +260,12 @@ impl Run {
             self.wrong.push(format!("none of them got through: {ends:?}"));
         }
         self.is_quiet().await;
-        let wrong = checker::final_state(&self.world).await;
-        self.tell(wrong);
+        if self.operation.leaves_children() {
+            self.settle().await;
+        } else {
+            let wrong = checker::final_state(&self.world).await;
+            self.tell(wrong);
+        }
         std::mem::take(&mut self.wrong)
     }
 
@@ -248,7 +279,12 @@ impl Run {
             return std::mem::take(&mut self.wrong);
         }
         self.is_quiet().await;
-        // Its children end by themselves.
+        self.settle().await;
+        std::mem::take(&mut self.wrong)
+    }
+
+    /// Judges the world once its children have ended, which they do by themselves.
+    async fn settle(&mut self) {
         let mut wrong = Vec::new();
         let settled = async || {
             wrong = checker::final_state(&self.world).await;
@@ -256,7 +292,6 @@ impl Run {
         };
         wait_until(CONVERGES_WITHIN, settled).await;
         self.tell(wrong);
-        std::mem::take(&mut self.wrong)
     }
 
     /// The same where the books have lost history.

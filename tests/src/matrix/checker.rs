@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 use sqlx::{FromRow, PgConnection};
 
+use super::trading::Trading;
 use crate::{
     World, books_checker,
     exchange::{Withdrawal, client_id},
@@ -24,18 +25,6 @@ struct Payout {
 const PAYOUTS: &str =
     "SELECT payout_id AS id, state, asset, amount::text, network_fee::text, venue_reference, in_transit::text
       FROM payouts";
-
-/// An order of the books, with what is set aside for it.
-#[derive(Debug, FromRow)]
-struct Order {
-    id: String,
-    state: String,
-    is_reserved: bool,
-}
-
-const ORDERS: &str = "SELECT o.order_id AS id, o.state, coalesce(r.state = 'open', false) AS is_reserved
-      FROM orders AS o LEFT JOIN reservations AS r USING (reservation_id)";
-const INTENTS: &str = "SELECT intent_id || ' is ' || state FROM intents WHERE state IN ('waiting', 'claimed')";
 
 /// What each asset's users put in, less what they have, what is under way, and what they gave for other assets.
 const GONE: &str = "
@@ -64,9 +53,7 @@ struct Picture {
     unsound: Vec<String>,
     payouts: Vec<Payout>,
     gone: Vec<(String, String)>,
-    orders: Vec<Order>,
-    intents: Vec<String>,
-    placed: BTreeMap<String, usize>,
+    trading: Trading,
     before: Vec<Withdrawal>,
     after: Vec<Withdrawal>,
     balances: BTreeMap<String, Decimal>,
@@ -76,18 +63,13 @@ struct Picture {
 impl Picture {
     async fn take(world: &World, books: &mut PgConnection) -> Self {
         let before = world.exchange.all_withdrawals().await;
-        let mut placed = BTreeMap::new();
-        for order in world.exchange.all_orders().await {
-            *placed.entry(order["client_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-        }
         let unsound = books_checker::check(books).await;
         let gone = sqlx::query_as(GONE).fetch_all(&mut *books).await.unwrap();
         let payouts = sqlx::query_as(PAYOUTS).fetch_all(&mut *books).await.unwrap();
-        let orders = sqlx::query_as(ORDERS).fetch_all(&mut *books).await.unwrap();
-        let intents = sqlx::query_scalar(INTENTS).fetch_all(&mut *books).await.unwrap();
+        let trading = Trading::take(&world.exchange, &mut *books).await;
         let (after, balances) = (world.exchange.all_withdrawals().await, world.exchange.balances().await);
         let moved = world.exchange.moved().await;
-        Self { unsound, payouts, gone, orders, intents, placed, before, after, balances, moved }
+        Self { unsound, payouts, gone, trading, before, after, balances, moved }
     }
 
     fn paying(&self, payout_id: &str) -> Vec<&Withdrawal> {
@@ -100,7 +82,7 @@ impl Picture {
     fn unsafe_now(&self) -> Vec<String> {
         let mut wrong: Vec<String> = self.unsound.iter().map(|what| format!("the books are unsound: {what}")).collect();
         wrong.extend(self.paid_twice());
-        wrong.extend(self.placed_wrongly());
+        wrong.extend(self.trading.unsafe_now());
         for payout in &self.payouts {
             let paying = self.paying(&payout.id);
             match (payout.state.as_str(), paying.as_slice()) {
@@ -129,39 +111,9 @@ impl Picture {
         twice.map(|paid| format!("the exchange paid {} times: {paid:?}", paid.len())).collect()
     }
 
-    fn placed_twice(&self) -> Vec<String> {
-        let twice = self.placed.iter().filter(|(_, times)| **times > 1);
-        twice.map(|(id, times)| format!("the exchange has order {id} {times} times")).collect()
-    }
-
-    /// No order is at the exchange that the books don't know, or say never took effect.
-    fn placed_wrongly(&self) -> Vec<String> {
-        let mut wrong = self.placed_twice();
-        for id in self.placed.keys() {
-            let known = self.orders.iter().find(|order| order.id == *id);
-            if known.is_none_or(|order| matches!(order.state.as_str(), "void" | "abandoned")) {
-                wrong.push(format!("the exchange has order {id}, the books {known:?}"));
-            }
-        }
-        wrong
-    }
-
-    /// Every order is at the exchange or nothing is set aside for it, and no intent is under way.
-    fn orders_open(&self) -> Vec<String> {
-        let mut wrong = self.intents.clone();
-        for order in &self.orders {
-            let (is_placed, is_there) = (order.state == "placed", self.placed.contains_key(&order.id));
-            let is_over = matches!(order.state.as_str(), "void" | "abandoned" | "ended");
-            if order.is_reserved != is_placed || is_placed && !is_there || !is_placed && !is_over {
-                wrong.push(format!("{order:?}, which the exchange {}", if is_there { "has" } else { "has not" }));
-            }
-        }
-        wrong
-    }
-
     /// What must hold besides once everything is over.
     fn unsettled(&self, world: &World) -> Vec<String> {
-        let mut wrong = self.orders_open();
+        let mut wrong = self.trading.unsettled();
         for payout in &self.payouts {
             let transit: Decimal = payout.in_transit.parse().unwrap();
             if payout.state != "needs_operator" && (payout.is_open() || !transit.is_zero()) {
@@ -223,7 +175,7 @@ pub(super) async fn final_state_of_restored_books(world: &World, waiting_for: Op
     let picture = Picture::take(world, &mut world.database.owner().await).await;
     let told = is_told(world).await;
     let unsound = picture.unsound.iter().map(|what| format!("the books are unsound: {what}"));
-    let twice = [picture.paid_twice(), picture.placed_twice()].concat();
+    let twice = [picture.paid_twice(), picture.trading.placed_twice()].concat();
     let mut wrong: Vec<String> = unsound.chain(twice).collect();
     if waiting_for.is_none() && !told {
         let differs = [picture.unsafe_now(), picture.unsettled(world)].concat();

@@ -152,7 +152,7 @@ pub(super) fn all(golden: &Golden, seed: u64) -> Vec<Fault> {
     }
     faults.push(Fault::Refused);
     faults.push(Fault::Twice { at: None });
-    let steps: Vec<String> = golden.steps();
+    let steps: Vec<String> = golden.own_steps();
     for (passed, step) in steps.iter().enumerate() {
         let at = || step.clone();
         if is_brink(step) {

@@ -6,8 +6,9 @@ use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput};
 use serde_json::Value;
 use temporalio_client::{
-    Client, UntypedQuery, UntypedSignal, WorkflowCancelOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
-    WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, WorkflowTerminateOptions,
+    Client, UntypedQuery, UntypedSignal, UntypedUpdate, WorkflowCancelOptions, WorkflowExecuteUpdateOptions,
+    WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions,
+    WorkflowStartOptions, WorkflowTerminateOptions,
     errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::{
@@ -80,6 +81,14 @@ pub(super) async fn has_seen_cancel(world: &World, id: &str) -> bool {
         .skip_while(|kind| *kind != EventType::WorkflowExecutionCancelRequested)
         .peekable();
     since.peek().is_none() || since.any(|kind| kind == EventType::WorkflowTaskCompleted)
+}
+
+/// Sends an update, and waits for the answer.
+pub(super) async fn update(client: &Client, id: &str, name: &str, input: Value) -> Result<(), String> {
+    let input = RawValue::from_value(&RawInput::of(input), &PayloadConverter::default());
+    let options = WorkflowExecuteUpdateOptions::default();
+    let answer = handle(client, id).execute_update(UntypedUpdate::new(name), input, options).await;
+    answer.map(drop).map_err(|error| error.to_string())
 }
 
 /// Ends it where it is.

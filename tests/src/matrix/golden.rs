@@ -63,18 +63,30 @@ pub struct Golden {
     pub ordered: Vec<String>,
     /// The steps that may be left out.
     pub skippable: Vec<String>,
+    /// The steps that have cells elsewhere.
+    pub anothers: Vec<String>,
 }
 
 impl Golden {
     /// Runs a saga in all variants.
     pub async fn of(operation: &Arc<dyn Operation>, seed: u64) -> Self {
         let plain = run(operation, &Variant::Plain, seed).await;
+        let lacks = operation.lacks(&plain.world).await;
+        assert!(lacks.is_empty(), "{} without faults shows {lacks:?}", operation.name());
         let paths = paths(&plain.world.exchange.log().await);
         let places_orders = plain.world.passed().iter().any(|step| step == "venue_place.sent");
         let signalled = !operation.signals(&plain.order).is_empty();
-        let mut golden =
-            Self { points: Vec::new(), paths, places_orders, signalled, ordered: Vec::new(), skippable: Vec::new() };
+        let mut golden = Self {
+            points: Vec::new(),
+            paths,
+            places_orders,
+            signalled,
+            ordered: Vec::new(),
+            skippable: Vec::new(),
+            anothers: Vec::new(),
+        };
         golden.note(&Variant::Plain, &plain.world.passed());
+        golden.anothers = golden.steps().into_iter().filter(|step| operation.is_anothers(step)).collect();
         golden.ordered = golden.steps().into_iter().filter(|step| !operation.is_unordered(step)).collect();
         golden.skippable = golden.steps().into_iter().filter(|step| operation.is_skippable(step)).collect();
         let mut variants = vec![Variant::Refused];
@@ -82,7 +94,7 @@ impl Golden {
             variants.push(Variant::Unconfirmed);
         }
         // Where it is about to call the exchange, all that came before can still be undone.
-        let brinks = golden.steps().into_iter().filter(|step| is_brink(step));
+        let brinks = golden.own_steps().into_iter().filter(|step| is_brink(step));
         variants.extend(brinks.map(|at| Variant::Cancelled { at }));
         let others = variants.into_iter().map(|variant| async move {
             let run = run(operation, &variant, seed).await;
@@ -100,7 +112,8 @@ impl Golden {
             let known = |(other, known): &(Variant, String)| {
                 known == point && (other == variant || *variant != Variant::Refused)
             };
-            if !self.points.iter().any(known) {
+            let covered = *variant != Variant::Plain && self.anothers.contains(point);
+            if !covered && !self.points.iter().any(known) {
                 self.points.push((variant.clone(), point.clone()));
             }
         }
@@ -111,16 +124,28 @@ impl Golden {
         let plain = self.points.iter().filter(|(variant, _)| *variant == Variant::Plain);
         plain.map(|(_, point)| point.clone()).collect()
     }
+
+    /// Those that have no cells elsewhere.
+    pub fn own_steps(&self) -> Vec<String> {
+        self.steps().into_iter().filter(|step| !self.anothers.contains(step)).collect()
+    }
 }
 
 /// Whether the exchange is about to be called there.
 pub(super) fn is_brink(step: &str) -> bool {
     step.starts_with("venue_") && step.ends_with(".before")
+        || ["strategy_sync.before", "strategy_quote.before"].contains(&step)
+}
+
+/// What a run without faults should have shown and did not.
+pub async fn lacks(operation: &Arc<dyn Operation>, seed: u64) -> Vec<String> {
+    let run = run(operation, &Variant::Plain, seed).await;
+    operation.lacks(&run.world).await
 }
 
 async fn run(operation: &Arc<dyn Operation>, variant: &Variant, seed: u64) -> Run {
     let name = format!("{}/golden/{}", operation.name(), variant.name());
-    let mut run = Run::new(operation, Own::default(), Dice::new(&name, seed), None).await;
+    let mut run = Run::new(operation, Own::default(), false, Dice::new(&name, seed), None).await;
     run.begin(variant).await;
     run.pass_through(variant).await;
     let wrong = run.finish_alone(variant.disturbs()).await;

@@ -16,10 +16,13 @@ mod flow;
 mod funding;
 mod golden;
 mod intent;
+mod market;
 mod operation;
 mod pause;
 mod refund;
 mod report;
+mod strategy;
+mod trading;
 mod withdraw;
 
 use std::{sync::Arc, time::Instant};
@@ -29,17 +32,25 @@ use dice::Dice;
 pub use faults::Fault;
 pub use funding::FundOrder;
 use futures::{StreamExt, stream};
-pub use golden::{Golden, Variant};
+pub use golden::{Golden, Variant, lacks};
 pub use intent::ExecuteIntent;
 pub use operation::{Disturbed, Operation, Order};
 pub use pause::PauseAndWithdraw;
 pub use refund::Refund;
 pub use report::{Outcome, table};
+pub use strategy::RunStrategy;
 pub use withdraw::Withdraw;
 
 /// Every saga in the matrix.
 pub fn operations() -> Vec<Arc<dyn Operation>> {
-    vec![Arc::new(Refund), Arc::new(Withdraw), Arc::new(PauseAndWithdraw), Arc::new(FundOrder), Arc::new(ExecuteIntent)]
+    vec![
+        Arc::new(Refund),
+        Arc::new(Withdraw),
+        Arc::new(PauseAndWithdraw),
+        Arc::new(FundOrder),
+        Arc::new(ExecuteIntent),
+        Arc::new(RunStrategy::default()),
+    ]
 }
 
 /// Every cell of a saga, as its golden runs tell.

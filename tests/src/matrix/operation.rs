@@ -1,6 +1,6 @@
 //! What the matrix has to know of a saga.
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
 use crate::{World, exchange::APPLY};
@@ -47,6 +47,31 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// What others do while it runs, from its first start on: beside the fault, and until the world is judged.
+    fn meanwhile(&self, _world: &World, _order: &Order) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
+    /// What a run without faults should have shown and did not, without which the cells would be about something else.
+    fn lacks<'a>(&'a self, _world: &'a World) -> BoxFuture<'a, Vec<String>> {
+        async { Vec::new() }.boxed()
+    }
+
+    /// Steps of workflows that it starts and that have cells of their own: there it is only killed.
+    fn is_anothers(&self, _step: &str) -> bool {
+        false
+    }
+
+    /// Whether the watch starts it again where it was terminated, instead of a person.
+    fn is_watched(&self) -> bool {
+        false
+    }
+
+    /// Whether workflows that it has started may still be at work when it has ended.
+    fn leaves_children(&self) -> bool {
+        false
+    }
+
     /// How the workflow may end: the `state` of its result, or the type of its failure, or `cancelled`.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str];
 }
@@ -58,6 +83,13 @@ pub struct Order {
     pub id: String,
     /// The only input.
     pub input: Value,
+}
+
+impl Order {
+    /// A second workflow id, where it is started twice.
+    pub fn other_id(&self) -> String {
+        format!("{}/other", self.id)
+    }
 }
 
 /// What kind of thing happens to an operation, as far as its lawful ends go.

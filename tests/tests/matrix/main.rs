@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use backstop_tests::matrix::{self, Cell, Fault, Outcome, Refund, Variant};
+use backstop_tests::matrix::{self, Cell, Fault, Outcome, Refund, RunStrategy, Variant};
 
 /// Which cells the slice is made of. Fixed, so that a change that fails is to blame itself; the whole matrix is
 /// `make fault-matrix`, with any seed.
@@ -65,4 +65,11 @@ async fn an_attempt_that_is_not_recorded_is_noticed() {
 #[tokio::test]
 async fn an_unknown_outcome_that_is_taken_for_a_refusal_is_noticed() {
     is_noticed("rejections_widened", vec![venue("answer-lost"), venue("503-executed"), venue("executed-late")]).await;
+}
+
+#[tokio::test]
+async fn a_market_that_does_not_trade_is_noticed() {
+    let lacks = matrix::lacks(&(Arc::new(RunStrategy { still: true }) as Arc<dyn matrix::Operation>), SEED).await;
+    assert_eq!(lacks.len(), 2, "{lacks:?}");
+    assert!(lacks.iter().all(|lack| lack.starts_with("0 ")), "{lacks:?}");
 }

@@ -3,7 +3,7 @@
 use backstop_tests::{World, operations::End};
 use serde_json::json;
 
-use crate::{Maker, assert_over, is_open};
+use crate::{Maker, assert_over, is_open, word};
 
 const MARKET: &str = "/api/v3/ticker/bookTicker";
 
@@ -101,5 +101,22 @@ async fn a_long_run_goes_on_with_its_ticks_in_a_new_history() {
     let listed = String::from_utf8_lossy(&described.stdout).into_owned();
     assert!(listed.contains("CONTINUED_AS_NEW"), "{listed}");
     maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn one_that_was_ended_by_force_while_its_orders_were_ended_goes_on_ending_them() {
+    let mut world = World::watched().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    world.arm("venue_drain.before", "kill");
+    world.update(&maker.id(), "stop", word()).await.unwrap();
+    world.worker_dies().await;
+    let terminated = world.temporal(&["workflow", "terminate", "-w", &maker.id(), "--reason", "a test"]).await;
+    assert!(terminated.status.success(), "{terminated:?}");
+    world.start_worker().await;
+    maker.has_quotes(&world, 0).await;
+    assert!(matches!(world.end_of(&maker.id()).await, End::Result(_)));
     assert_over(&world, &maker).await;
 }
