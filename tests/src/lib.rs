@@ -11,6 +11,7 @@ pub mod intents;
 pub mod matrix;
 pub mod operations;
 mod pacing;
+pub mod rewards;
 pub mod servers;
 pub mod soak;
 pub mod trading;

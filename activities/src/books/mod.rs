@@ -9,6 +9,7 @@ mod pauses;
 mod payouts;
 mod reconcile;
 mod recovery;
+mod rewards;
 mod strategies;
 mod venue_checks;
 mod withdrawals;
@@ -23,6 +24,7 @@ pub use pacing::{Halt, HaltScope, Pace, Priority, Slot};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
 pub use reconcile::{EntryPage, News};
 pub use recovery::Unfinished;
+pub use rewards::RewardStanding;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

@@ -20,6 +20,7 @@ mod operation;
 mod pause;
 mod refund;
 mod report;
+mod reward;
 mod withdraw;
 
 use std::{sync::Arc, time::Instant};
@@ -35,11 +36,19 @@ pub use operation::{Disturbed, Operation, Order};
 pub use pause::PauseAndWithdraw;
 pub use refund::Refund;
 pub use report::{Outcome, table};
+pub use reward::DistributeReward;
 pub use withdraw::Withdraw;
 
 /// Every saga in the matrix.
 pub fn operations() -> Vec<Arc<dyn Operation>> {
-    vec![Arc::new(Refund), Arc::new(Withdraw), Arc::new(PauseAndWithdraw), Arc::new(FundOrder), Arc::new(ExecuteIntent)]
+    vec![
+        Arc::new(Refund),
+        Arc::new(Withdraw),
+        Arc::new(PauseAndWithdraw),
+        Arc::new(FundOrder),
+        Arc::new(ExecuteIntent),
+        Arc::new(DistributeReward),
+    ]
 }
 
 /// Every cell of a saga, as its golden runs tell.
