@@ -101,13 +101,14 @@ BEGIN
     RETURN true;
 END $$;
 
--- An operator says whose a deposit in suspense is. It pays for no order any more: that is for the deposit's own tag to say.
+-- An operator says whose a deposit in suspense is: a user's, the house's own, or a pool's of rewards. It pays for no order any
+-- more: that is for the deposit's own tag to say.
 CREATE FUNCTION deposit_assign(p_venue text, p_deposit_id text, p_owner text, p_operator text, p_evidence text)
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 BEGIN
-    IF p_owner = '' OR p_owner LIKE '~%' THEN
-        PERFORM refuse_input('user_id', 'a user');
+    IF p_owner = '' OR p_owner LIKE '~%' AND p_owner <> '~house' AND p_owner !~ '^~rewards:.' THEN
+        PERFORM refuse_input('user_id', 'a user, ~house, or ~rewards:<pool>');
     END IF;
     IF NOT EXISTS (SELECT FROM deposits WHERE venue = p_venue AND deposit_id = p_deposit_id) THEN
         PERFORM refuse('BS008', format('there is no deposit %s of %s', p_deposit_id, p_venue),

@@ -24,6 +24,7 @@ GRANT EXECUTE ON FUNCTION
     order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, order_give_up, fill_book, order_end,
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,
+    reward_distribute, reward_abandon,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore, adoption_note,
     venue_slot, venue_back_off, venue_pace_set, halt, halt_lift,
     findings_report, finding_acknowledge, seal, seal_check, seal_cursor, books_news, books_page, accounts_page, seals_broken,
@@ -46,7 +47,7 @@ BEGIN
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
                                 'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses', 'intents',
                                 'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads', 'endpoints',
-                                'relays', 'streams'] LOOP
+                                'relays', 'streams', 'rewards', 'reward_allocations'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);
     END LOOP;

@@ -17,6 +17,7 @@ pub mod pauses;
 pub mod payouts;
 pub mod reconcile;
 pub mod recovery;
+pub mod rewards;
 pub mod strategies;
 pub mod trading;
 pub mod venue;

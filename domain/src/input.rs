@@ -1,9 +1,12 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Amount, BusinessId};
+
+/// The house's own accounts begin with it.
+const NOT_OF_THE_HOUSE: &str = "an id that does not begin with '~'";
 
 /// Input that can never work: names the field and says what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -100,7 +103,7 @@ impl Fields {
     pub fn user(&mut self, field: &str) -> Result<BusinessId, InvalidInput> {
         let user = self.id(field)?;
         if user.as_str().starts_with('~') {
-            return Err(InvalidInput::new(self.name(field), "an id that does not begin with '~'"));
+            return Err(InvalidInput::new(self.name(field), NOT_OF_THE_HOUSE));
         }
         Ok(user)
     }
@@ -182,6 +185,25 @@ impl Fields {
     pub fn objects(&mut self, field: &str) -> Result<Vec<(String, Self)>, InvalidInput> {
         let Self { path, map } = self.object(field)?;
         map.into_iter().map(|(name, value)| Ok((name.clone(), Self::at(format!("{path}.{name}"), value)?))).collect()
+    }
+
+    /// A required object that gives users amounts.
+    ///
+    /// # Errors
+    /// When it is missing or not an object, or a name in it is no user's id, or what stands there is no amount.
+    pub fn amounts_of_users(&mut self, field: &str) -> Result<BTreeMap<String, Amount>, InvalidInput> {
+        let mut users = self.object(field)?;
+        let names: Vec<String> = users.map.keys().cloned().collect();
+        let read = |name: String| {
+            let wrong = |expected: String| InvalidInput::new(users.name(&name), format!("as a name, {expected}"));
+            BusinessId::try_from(name.clone()).map_err(wrong)?;
+            if name.starts_with('~') {
+                return Err(wrong(NOT_OF_THE_HOUSE.into()));
+            }
+            let amount = users.amount(&name)?;
+            Ok((name, amount))
+        };
+        names.into_iter().map(read).collect()
     }
 
     /// A required object, to be taken apart in turn.

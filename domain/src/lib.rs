@@ -17,6 +17,7 @@ pub mod reconcile;
 mod refund;
 mod refusal;
 mod resolve;
+pub mod reward;
 pub mod strategy;
 mod withdraw;
 
@@ -31,4 +32,5 @@ pub use receipt::{Claim, IntentReceipt};
 pub use refund::{Destination, RefundRequest};
 pub use refusal::{Refusal, RefusalKind};
 pub use resolve::{Resolution, Verdict};
+pub use reward::{RewardReceipt, RewardRequest};
 pub use withdraw::{Decision, WithdrawRequest};

@@ -240,6 +240,15 @@ impl IntentState {
     }
 }
 
+machine! {
+    /// Whether a reward was distributed: its opening and its credits are one commit.
+    "reward"
+    RewardState { Absent = "absent", Distributed = "distributed", Abandoned = "abandoned" }
+    RewardEvent { Distribute = "distribute", Abandon = "abandon" }
+    Absent + Distribute => Distributed,
+    Absent + Abandon => Abandoned,
+}
+
 /// Every allowed transition of every machine as `(machine, state, event, next)`, by the names in the books.
 pub fn all_transitions() -> Vec<(&'static str, &'static str, &'static str, &'static str)> {
     macro_rules! rows {
@@ -262,6 +271,7 @@ pub fn all_transitions() -> Vec<(&'static str, &'static str, &'static str, &'sta
         .chain(rows!(OrderState, OrderEvent))
         .chain(rows!(PauseState, PauseEvent))
         .chain(rows!(IntentState, IntentEvent))
+        .chain(rows!(RewardState, RewardEvent))
         .collect()
 }
 

@@ -55,6 +55,17 @@ const DEMANDED: &str = "
     SELECT 'reservation/' || reservation_id || '/release', 1, 'reservation_release', account, NULL, released, -released, 0
       FROM reservations WHERE state = 'released' AND released > 0
     UNION ALL
+    SELECT 'reward/' || r.reward_id, leg.line::int, leg.kind, a.id, 'rewards:' || r.reward_id, leg.amount, 0, 0
+      FROM rewards AS r
+     CROSS JOIN LATERAL (SELECT 1 AS line, 'reward_pool' AS kind, '~rewards:' || r.pool AS owner, -r.amount AS amount
+                          UNION ALL
+                         SELECT 2, 'reward_fee', '~house', r.platform_fee
+                          UNION ALL
+                         SELECT row_number() OVER (ORDER BY x.owner COLLATE \"C\") + 2, 'reward_credit', x.owner, x.amount
+                           FROM reward_allocations AS x WHERE x.reward_id = r.reward_id) AS leg
+      LEFT JOIN accounts AS a ON a.owner = leg.owner AND a.asset = r.asset
+     WHERE r.state = 'distributed' AND leg.amount <> 0
+    UNION ALL
     SELECT 'adjustment/' || j.adjustment_id, 1, 'adjustment', a.id, 'adjustment', (j.content ->> 'delta')::numeric, 0, 0
       FROM adjustments AS j
       LEFT JOIN accounts AS a ON a.owner = j.content ->> 'user_id' AND a.asset = j.content ->> 'asset_id'";
@@ -255,6 +266,41 @@ const DEVIATIONS: &[&str] = &[
     "SELECT format('intents %s and %s of strategy %s overlap, or overtook', a.intent_id, b.intent_id, a.strategy_key)
        FROM intents AS a JOIN intents AS b ON b.strategy_key = a.strategy_key AND b.ticket > a.ticket
       WHERE b.claimed_at IS NOT NULL AND coalesce(a.ended_at, 'infinity') > b.claimed_at",
+    // A reward is what its users and the platform got, and each of them got what largest remainders give, worked out here
+    // once more in the asset's smallest units.
+    "SELECT format('reward %s of %s is %s, with %s for %s users and a fee of %s', r.reward_id, r.amount, r.state,
+                   sum(x.amount), count(x.owner), r.platform_fee)
+       FROM rewards AS r LEFT JOIN reward_allocations AS x USING (reward_id)
+      GROUP BY r.reward_id
+     HAVING CASE r.state WHEN 'distributed' THEN coalesce(sum(x.amount), 0) + r.platform_fee IS DISTINCT FROM r.amount
+                                                 OR sum(x.amount) IS DISTINCT FROM r.allocated
+                         ELSE count(x.owner) > 0 OR r.platform_fee IS NOT NULL END",
+    "SELECT format('reward %s gave %s %s for %s of %s, and kept %s', w.reward_id, w.owner, w.amount, w.share, w.shares,
+                   w.platform_fee)
+       FROM (SELECT d.*, row_number() OVER (PARTITION BY reward_id
+                                                ORDER BY rest * share - down * shares DESC, owner COLLATE \"C\") AS place,
+                    rest - sum(down) OVER (PARTITION BY reward_id) AS ups
+               FROM (SELECT x.*, r.platform_fee, u.one, u.fee, u.rest, s.shares, div(u.rest * x.share, s.shares) AS down
+                       FROM rewards AS r JOIN reward_allocations AS x USING (reward_id) JOIN assets USING (asset)
+                      CROSS JOIN LATERAL (SELECT ('1e' || decimals)::numeric AS one) AS n
+                      CROSS JOIN LATERAL (SELECT n.one, div(r.amount * n.one * r.platform_fee_bps, 10000) AS fee,
+                                                 (r.amount - r.platform_fee) * n.one AS rest) AS u
+                      CROSS JOIN LATERAL (SELECT sum(share) AS shares FROM reward_allocations AS y
+                                           WHERE y.reward_id = r.reward_id) AS s) AS d) AS w
+      WHERE w.amount * w.one <> w.down + (w.place <= w.ups)::int OR w.platform_fee * w.one <> w.fee",
+    "SELECT format('reward %s contradicts its content', r.reward_id)
+       FROM rewards AS r LEFT JOIN accounts AS a ON a.id = r.account
+      WHERE (r.pool, r.asset, r.requested_by) IS DISTINCT FROM
+            (r.content ->> 'pool', r.content ->> 'asset_id', r.content ->> 'requested_by')
+         OR r.amount IS DISTINCT FROM (r.content ->> 'amount')::numeric
+         OR r.platform_fee_bps IS DISTINCT FROM (r.content ->> 'platform_fee_bps')::int
+         OR r.account IS NOT NULL AND (a.owner, a.asset) IS DISTINCT FROM ('~rewards:' || r.pool, r.asset)
+         OR r.state = 'distributed' AND EXISTS (
+                SELECT FROM (SELECT substr(key, 8) AS owner, value::numeric AS share
+                               FROM jsonb_each_text(r.content) WHERE key LIKE 'shares.%') AS c
+                  FULL JOIN (SELECT owner, share FROM reward_allocations AS x WHERE x.reward_id = r.reward_id) AS x
+                       USING (owner)
+                 WHERE c.share IS DISTINCT FROM x.share)",
     // A large withdrawal was approved by a second person, on the record.
     "SELECT format('withdrawal %s of %s was asked for by %s and decided by %s', payout_id, amount, requested_by, decided_by)
        FROM payouts

@@ -12,6 +12,7 @@ pub mod matrix;
 pub mod operations;
 mod outbox;
 mod pacing;
+pub mod rewards;
 pub mod servers;
 pub mod soak;
 pub mod trading;

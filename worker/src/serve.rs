@@ -17,13 +17,14 @@ use backstop_activities::{
     payouts::{LedgerActivities, VenueActivities},
     reconcile::{CustodyActivities, ReconcileActivities, VenueChecks},
     recovery::RecoveryActivities,
+    rewards::RewardActivities,
     strategies::{StrategyActivities, TickActivities},
     trading::TradingActivities,
     venue::Binance,
 };
 use backstop_workflows::{
-    ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Reconcile, Refund, RunStrategy, Watch, Withdraw,
-    gates_queue, search, venue_queue,
+    DistributeReward, ExecuteIntent, FundOrder, MAIN_QUEUE, PauseAndWithdraw, Reconcile, Refund, RunStrategy, Watch,
+    Withdraw, gates_queue, search, venue_queue,
 };
 use reqwest::Url;
 use temporalio_client::{Client, ClientOptions, Connection, ConnectionOptions, tonic};
@@ -91,6 +92,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_workflow::<FundOrder>()?
         .register_workflow::<ExecuteIntent>()?
         .register_workflow::<RunStrategy>()?
+        .register_workflow::<DistributeReward>()?
         .register_workflow::<Watch>()?
         .register_workflow::<Reconcile>()?
         .register_activities(LedgerActivities { books: books.clone() })
@@ -98,6 +100,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_activities(FundingActivities { books: books.clone() })
         .register_activities(IntentActivities { books: books.clone() })
         .register_activities(StrategyActivities { books: books.clone() })
+        .register_activities(RewardActivities { books: books.clone() })
         .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
         .register_activities(ReconcileActivities { books: books.clone(), memory })
         .register_activities(CustodyActivities { books: books.clone() })

@@ -11,6 +11,8 @@ use temporalio_common::{
 };
 use temporalio_sdk::{ApplicationFailure, WorkflowTermination};
 
+use crate::json;
+
 /// Input as somebody typed it. Decoding never fails: what is wrong with it is found by the workflow, which can then say
 /// so and end. (A decoding error would fail the workflow *task*, and that is tried again for ever.)
 #[derive(Clone, Debug)]
@@ -47,9 +49,7 @@ impl TemporalDeserializable for RawInput {
         Ok(Self(match payloads.as_slice() {
             [] => Ok(None),
             [payload] if payload.metadata.get("encoding").is_some_and(|e| e.as_slice() == b"json/plain") => {
-                serde_json::from_slice(&payload.data)
-                    .map(Some)
-                    .map_err(|error| one(&format!("unreadable JSON: {error}")))
+                json::read(&payload.data).map(Some)
             }
             [_] => Err(one("another encoding")),
             several => Err(one(&format!("{} inputs", several.len()))),

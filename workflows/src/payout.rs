@@ -326,7 +326,7 @@ pub(crate) fn show_state<W: Tracked>(ctx: &WorkflowContext<W>, receipt: &PayoutR
     update(ctx, |progress| state.clone_into(&mut progress.state));
 }
 
-fn show<W: Tracked>(ctx: &WorkflowContext<W>, state: &str) {
+pub(crate) fn show<W: Tracked>(ctx: &WorkflowContext<W>, state: &str) {
     ctx.upsert_search_attributes([search::OPERATION_STATE.value_set(state.to_owned())]);
     update(ctx, |progress| state.clone_into(&mut progress.state));
 }

@@ -83,6 +83,9 @@ impl Reconcile {
         if request.wants("intents") {
             check(ctx, "intents", ReconcileActivities::intents, input.clone()).await;
         }
+        if request.wants("rewards") {
+            check(ctx, "rewards", ReconcileActivities::rewards, input.clone()).await;
+        }
         if request.wants("venues") {
             venues::check(ctx, &plan.venues, &input).await;
         }

@@ -11,6 +11,7 @@ mod payouts;
 mod receipts;
 mod reconcile;
 mod recovery;
+mod rewards;
 mod strategies;
 mod venue_checks;
 mod withdrawals;
@@ -27,6 +28,7 @@ pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
 pub use receipts::once;
 pub use reconcile::{EntryPage, News};
 pub use recovery::Unfinished;
+pub use rewards::RewardStanding;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},

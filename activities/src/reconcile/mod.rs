@@ -153,6 +153,16 @@ impl ReconcileActivities {
         .await
     }
 
+    /// Rewards against their parts, and both against the entries.
+    #[activity(name = "check_rewards")]
+    pub async fn rewards(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CheckInput,
+    ) -> Result<CheckReport, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.check("rewards", &input.run, "rewards of the last day, part by part")).await
+    }
+
     /// What is open that nobody answers for.
     #[activity(name = "findings_open")]
     pub async fn open(self: Arc<Self>, ctx: ActivityContext) -> Result<OpenFindings, ActivityError> {

@@ -150,7 +150,9 @@ pub(super) fn all(golden: &Golden, seed: u64) -> Vec<Fault> {
             faults.extend(ON_READS.iter().map(|kind| Fault::Lookup { kind, path: path.clone() }));
         }
     }
-    faults.push(Fault::Refused);
+    if golden.asks_the_exchange {
+        faults.push(Fault::Refused);
+    }
     faults.push(Fault::Twice { at: None });
     let steps: Vec<String> = golden.own_steps();
     for (passed, step) in steps.iter().enumerate() {

@@ -55,6 +55,8 @@ pub struct Golden {
     pub points: Vec<(Variant, String)>,
     /// What it asks of the exchange, and whether that moves money.
     pub paths: Vec<(String, bool)>,
+    /// Whether it has to do with the exchange at all.
+    pub asks_the_exchange: bool,
     /// Whether it places orders.
     pub places_orders: bool,
     /// Whether it takes signals.
@@ -75,10 +77,13 @@ impl Golden {
         assert!(lacks.is_empty(), "{} without faults shows {lacks:?}", operation.name());
         let paths = paths(&plain.world.exchange.log().await);
         let places_orders = plain.world.passed().iter().any(|step| step == "venue_place.sent");
+        let asks_the_exchange = operation.asks_the_exchange();
+        assert_eq!(asks_the_exchange, !paths.is_empty(), "what {} asks of the exchange: {paths:?}", operation.name());
         let signalled = !operation.signals(&plain.order).is_empty();
         let mut golden = Self {
             points: Vec::new(),
             paths,
+            asks_the_exchange,
             places_orders,
             signalled,
             ordered: Vec::new(),
@@ -89,7 +94,10 @@ impl Golden {
         golden.anothers = golden.steps().into_iter().filter(|step| operation.is_anothers(step)).collect();
         golden.ordered = golden.steps().into_iter().filter(|step| !operation.is_unordered(step)).collect();
         golden.skippable = golden.steps().into_iter().filter(|step| operation.is_skippable(step)).collect();
-        let mut variants = vec![Variant::Refused];
+        let mut variants = Vec::new();
+        if operation.asks_the_exchange() {
+            variants.push(Variant::Refused);
+        }
         if operation.hurry(&mut plain.order.input.clone(), 1) {
             variants.push(Variant::Unconfirmed);
         }

@@ -21,6 +21,7 @@ mod operation;
 mod pause;
 mod refund;
 mod report;
+mod reward;
 mod strategy;
 mod trading;
 mod withdraw;
@@ -38,6 +39,7 @@ pub use operation::{Disturbed, Operation, Order};
 pub use pause::PauseAndWithdraw;
 pub use refund::Refund;
 pub use report::{Outcome, table};
+pub use reward::DistributeReward;
 pub use strategy::RunStrategy;
 pub use withdraw::Withdraw;
 
@@ -50,6 +52,7 @@ pub fn operations() -> Vec<Arc<dyn Operation>> {
         Arc::new(FundOrder),
         Arc::new(ExecuteIntent),
         Arc::new(RunStrategy::default()),
+        Arc::new(DistributeReward),
     ]
 }
 

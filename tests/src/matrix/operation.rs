@@ -21,6 +21,11 @@ pub trait Operation: Send + Sync {
         Vec::new()
     }
 
+    /// Whether it has to do with the exchange. What has not can't be refused by it.
+    fn asks_the_exchange(&self) -> bool {
+        true
+    }
+
     /// A fault by which the exchange refuses it for good: its path, and what is posted to the admin API.
     fn refusal(&self) -> (&'static str, Value) {
         (APPLY, json!({"fault": "reject", "code": -4026, "times": 1_000}))

@@ -247,6 +247,8 @@ impl Desk {
             'gates', (SELECT jsonb_agg(to_jsonb(t) ORDER BY scope) FROM gates AS t),
             'halts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY scope) FROM halts AS t),
             'pauses', (SELECT jsonb_agg(to_jsonb(t) ORDER BY operation_id) FROM pauses AS t),
+            'rewards', (SELECT jsonb_agg(to_jsonb(t) ORDER BY reward_id) FROM rewards AS t),
+            'allocations', (SELECT jsonb_agg(to_jsonb(t) ORDER BY reward_id, owner) FROM reward_allocations AS t),
             'watermarks', (SELECT jsonb_agg(to_jsonb(t) ORDER BY name) FROM watermarks AS t),
             'adjustments', (SELECT jsonb_agg(to_jsonb(t) ORDER BY adjustment_id) FROM adjustments AS t))";
         sqlx::query_scalar(sql).fetch_one(&mut self.owner).await.unwrap()

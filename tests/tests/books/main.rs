@@ -23,6 +23,7 @@ mod pauses;
 mod recovery;
 mod releases;
 mod reservations;
+mod rewards;
 mod rights;
 mod seals;
 mod stock;

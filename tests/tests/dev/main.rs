@@ -100,10 +100,18 @@ impl Place {
     /// Reconciles with the paper exchange, as an operator would. Returns what is printed, and the exit status.
     async fn check(&self) -> (String, Option<i32>) {
         let mut command = Command::new(program("backstop"));
-        command.args(["check", "--only", "venues,transit"]);
+        command.args(["check", "--only", "venues,transit,rewards"]);
         command.env("TEMPORAL_ADDRESS", format!("127.0.0.1:{}", self.ports[0]));
         let output = command.output().await.unwrap();
         (String::from_utf8([output.stdout, output.stderr].concat()).unwrap(), output.status.code())
+    }
+
+    /// What bob has of the demo pool's asset.
+    async fn bobs_usdt(&self) -> Option<String> {
+        let url = format!("postgres://backstop_worker@127.0.0.1:{}/backstop", self.ports[2]);
+        let mut books = PgConnection::connect(&url).await.unwrap();
+        let sql = "SELECT trim_scale(available)::text FROM backstop.accounts WHERE owner = 'bob' AND asset = 'USDT'";
+        sqlx::query_scalar(sql).fetch_optional(&mut books).await.unwrap()
     }
 
     async fn settles(&self) {
@@ -237,6 +245,9 @@ async fn alices_strategy_makes_a_market_and_its_money_can_be_withdrawn() {
         "{} quotes",
         place.open_orders().await
     );
+    running.start_the_printed("DistributeReward").await;
+    let rewarded = wait_until(DEADLINE, async || place.bobs_usdt().await.as_deref() == Some("33"));
+    assert!(rewarded.await, "bob has {:?} USDT", place.bobs_usdt().await);
     // The paper exchange holds what the demo's books owe.
     let (said, status) = place.check().await;
     assert!(said.contains("nothing is wrong") && status == Some(0), "{said}");

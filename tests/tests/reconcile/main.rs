@@ -4,6 +4,7 @@
 mod damage;
 mod kills;
 mod restored;
+mod rewards;
 mod schedule;
 mod words;
 
@@ -15,7 +16,7 @@ use sqlx::Connection;
 use tokio::process::Command;
 
 /// What is checked inside the books: these tests credit their users without the exchange.
-const BOOKS: &str = "adopt,seal,books,transit,reservations,intents";
+const BOOKS: &str = "adopt,seal,books,transit,reservations,intents,rewards";
 
 /// Runs the real program as an operator would.
 async fn backstop(world: &World, words: &[&str]) -> Output {
@@ -47,6 +48,12 @@ async fn found(world: &World) -> Vec<String> {
         check(world).await.findings.iter().map(|finding| format!("{} {}", finding.kind, finding.subject)).collect();
     found.sort();
     found
+}
+
+/// Whether an account is frozen.
+async fn is_frozen(world: &World, owner: &str, asset: &str) -> bool {
+    let sql = "SELECT frozen_by IS NOT NULL FROM accounts WHERE owner = $1 AND asset = $2";
+    sqlx::query_scalar(sql).bind(owner).bind(asset).fetch_one(&mut world.database.owner().await).await.unwrap()
 }
 
 /// Does what nobody may: as the owner, whom no trigger holds back here.

@@ -49,6 +49,18 @@ pub(super) async fn publish_to_file(owner: &PgConnectOptions, file: &Path) -> Re
     Ok(())
 }
 
+/// Fills the demo pool of rewards, as an operator does: with a deposit that came in for nobody. Again, it changes nothing.
+///
+/// # Errors
+/// When the books refuse.
+pub(super) async fn fill_demo_pool(books: &PgConnectOptions) -> Result<()> {
+    let mut books = PgConnection::connect_with(books).await?;
+    let fill = "SELECT backstop.deposit_credit('binance', 'demo-rewards', NULL, 'USDT', 5000);
+                SELECT backstop.deposit_assign('binance', 'demo-rewards', '~rewards:season-1', 'demo', 'rewards of the demo')";
+    books.execute(fill).await.context("filling the demo pool of rewards")?;
+    Ok(())
+}
+
 /// The demo strategy.
 pub(super) const STRATEGY: &str = "alice-mm";
 

@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use super::{
     Postgres, Service, Temporal, Tools,
-    demo::{STRATEGY, let_prices_wander, make_demo_deposits, prepare_books, publish_to_file, start_demo_strategy},
+    demo::{STRATEGY, fill_demo_pool, let_prices_wander, make_demo_deposits, prepare_books, publish_to_file, start_demo_strategy},
     process::{end_leftovers, is_listening},
 };
 use crate::{
@@ -158,6 +158,7 @@ impl Stack {
         let owner = postgres.owner(DATABASE);
         prepare_books(&owner, DATABASE).await?;
         publish_to_file(&owner, &state.join(EVENTS)).await?;
+        fill_demo_pool(&owner).await?;
         step("Temporal");
         let temporal = Temporal::start(tools, state, config.temporal_port, Some(config.ui_port)).await?;
         let temporal_address = self.temporal.insert(temporal).address();
@@ -216,9 +217,9 @@ impl Stack {
 }
 
 /// Operations of the demo world to start, with ids that are new each time: workflow type and id, in words, and the input.
-fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str, Value); 4] {
+fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str, Value); 5] {
     let bitcoin = json!({"network": "BTC", "address": "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"});
-    let [refund, intent, pause] = ["r", "i", "p"].map(|kind| format!("{kind}-{stamp}"));
+    let [refund, intent, reward, pause] = ["r", "i", "rw", "p"].map(|kind| format!("{kind}-{stamp}"));
     [
         (
             "Refund",
@@ -245,6 +246,15 @@ fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str
             json!({
                 "intent_id": intent, "kind": "place_limit_order", "strategy_key": STRATEGY, "user_id": "alice",
                 "venue": "binance", "pair": "BTC/USDT", "side": "buy", "price": "70000", "qty": "0.01",
+            }),
+        ),
+        (
+            "DistributeReward",
+            format!("reward/{reward}"),
+            "100 USDT of the pool season-1 to alice and bob, of which the platform keeps 1 USDT",
+            json!({
+                "reward_id": reward, "pool": "season-1", "asset_id": "USDT", "amount": "100", "platform_fee_bps": 100,
+                "shares": {"alice": "2", "bob": "1"}, "requested_by": "olga",
             }),
         ),
         (

@@ -8,6 +8,7 @@ mod orders;
 mod pauses;
 mod payouts;
 mod reservations;
+mod rewards;
 
 use std::collections::BTreeSet;
 
