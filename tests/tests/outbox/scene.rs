@@ -29,8 +29,13 @@ pub(crate) struct Written {
 
 impl Scene {
     pub(crate) async fn without_worker() -> Self {
+        Self::waiting_for_answers("2000").await
+    }
+
+    /// Without a worker; the next one waits for answers for so long, ms.
+    pub(crate) async fn waiting_for_answers(answer_timeout_ms: &'static str) -> Self {
         let mut world = World::without_worker().await;
-        world.settings_for_publishing(SECRET);
+        world.settings_for_publishing(SECRET, answer_timeout_ms);
         let owner = world.database.owner().await;
         Self { world, owner }
     }
