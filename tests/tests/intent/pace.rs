@@ -32,7 +32,7 @@ async fn of_a_backlog_at_a_slow_pace_every_intent_is_placed_however_often_there_
     // The venue's rules are known then.
     let first = intents.remove(0);
     assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&first), &first).await.kind(), "done");
-    world.pace(400).await;
+    world.pace(700).await;
     let ends = join_all(intents.iter().map(async |intent| {
         let id = intent_workflow(intent);
         (world.run_any("ExecuteIntent", &id, intent).await, tries_of(&world, &id, "venue_place").await)
