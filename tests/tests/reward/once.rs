@@ -1,6 +1,7 @@
 //! Goal: a reward is distributed once, whoever starts it and however often, and shows what it does.
 
 use backstop_tests::{End, World, rewards::reward_workflow};
+use backstop_workflows::search;
 use serde_json::json;
 
 use crate::{THIRDS, assert_sound, left};
@@ -27,8 +28,10 @@ async fn a_reward_credits_its_users_and_the_house_and_shows_how() {
     assert_eq!(status.operation, format!("{id}: 0.1 BTC of pool {pool} to 3 users"));
     assert_eq!((status.steps[0].step.as_str(), status.steps[0].undo.as_str()), ("distribute reward", "abandon reward"));
     assert_eq!(world.summaries(&id).await, [format!("distribute {}", status.operation)]);
-    let attributes = format!("{:?}", world.search_attributes(&id).await);
-    assert!(attributes.contains("BTC") && attributes.contains("distributed"), "{attributes}");
+    let attributes = world.search_attributes(&id).await;
+    for (key, value) in [(&search::ASSET_ID, "BTC"), (&search::OPERATION_STATE, "distributed")] {
+        assert_eq!(attributes.get(key).as_deref(), Some(value), "{key:?}");
+    }
     assert_sound(&world).await;
 
     // Started again, under its own id or another, it answers with the same; with another content it is refused.
