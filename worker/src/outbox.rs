@@ -144,9 +144,10 @@ async fn add(options: Add) -> Result<String> {
     let endpoint = Endpoint { name, url, kinds, from_beginning };
     let new = books.connect().await?.endpoint_add(&endpoint, &word.by()?, &word.reason).await?;
     let since = if from_beginning { "from the beginning" } else { "from now on" };
-    let mut text = match new {
-        true => format!("endpoint {} gets events {since}\n", endpoint.name),
-        false => format!("endpoint {} was there before; nothing has changed\n", endpoint.name),
+    let mut text = if new {
+        format!("endpoint {} gets events {since}\n", endpoint.name)
+    } else {
+        format!("endpoint {} was there before; nothing has changed\n", endpoint.name)
     };
     if !endpoint.url.starts_with("file:") {
         writeln!(
@@ -185,7 +186,7 @@ fn lag(lag: &Lag) -> String {
         ),
     };
     if let (Some(ms), why) = (closed_ms, closed_why.as_deref().unwrap_or_default()) {
-        text += &format!("; left alone for {ms} ms more ({why})");
+        text.extend(["; left alone for ", &ms.to_string(), " ms more (", why, ")"]);
     }
     text
 }
@@ -194,10 +195,10 @@ fn behind(stream: &Behind) -> String {
     let Behind { endpoint, aggregate, attempts, last_error, dead_event, dead_since } = stream;
     let mut text = format!("{endpoint}: {aggregate}");
     if let (Some(event), Some(since)) = (dead_event, dead_since) {
-        text += &format!(", dead since {since} at event {event}");
+        text.extend([", dead since ", since, " at event ", event]);
     }
     if let Some(error) = last_error {
-        text += &format!(", not taken {attempts} times, last: {error}");
+        text.extend([", not taken ", &attempts.to_string(), " times, last: ", error]);
     }
     text
 }

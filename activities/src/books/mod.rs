@@ -22,7 +22,7 @@ use backstop_domain::Amount;
 pub use error::BooksError;
 pub use intents::{GATES_CHANNEL, OrderStanding};
 pub use orders::{OrderRow, PlacedOrder};
-pub use outbox::{Behind, Endpoint, Event, Fault, Lag, Leased, Patience};
+pub use outbox::{Behind, Endpoint, Event, Fault, Lag, Leased, NotTaken, Patience};
 pub use pacing::{Halt, HaltScope, Pace, Priority, Slot};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
 pub use receipts::once;

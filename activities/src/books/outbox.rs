@@ -55,6 +55,17 @@ pub enum Fault {
     Unclear,
 }
 
+/// A delivery that failed.
+#[derive(Clone, Debug)]
+pub struct NotTaken {
+    /// What that says something about.
+    pub fault: Fault,
+    /// Why, in words.
+    pub reason: String,
+    /// For how long the endpoint wants to be left alone.
+    pub after: Option<Duration>,
+}
+
 /// How an endpoint's pauses grow, and when a stream is given up.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -187,20 +198,18 @@ impl Books {
         endpoint: &str,
         stream: &Leased,
         place: i64,
-        fault: Fault,
-        error: &str,
-        retry_after: Option<Duration>,
+        failed: &NotTaken,
         patience: Patience,
     ) -> Result<(), BooksError> {
-        let about = match fault {
+        let about = match failed.fault {
             Fault::Event => "event",
             Fault::Endpoint => "endpoint",
             Fault::Unclear => "unclear",
         };
         let milliseconds = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let query = sqlx::query("SELECT stream_failed($1, $2, $3, $4, $5, $6, $7, $8, $9)").bind(endpoint);
-        let query = query.bind(&stream.aggregate).bind(stream.token).bind(place).bind(about).bind(error);
-        let query = query.bind(retry_after.map(milliseconds)).bind(milliseconds(patience.pause));
+        let query = query.bind(&stream.aggregate).bind(stream.token).bind(place).bind(about).bind(&failed.reason);
+        let query = query.bind(failed.after.map(milliseconds)).bind(milliseconds(patience.pause));
         query.bind(patience.attempts_max).execute(self.pool()).await?;
         Ok(())
     }

@@ -226,17 +226,8 @@ impl Publisher {
             Ok(()) => self.books.stream_delivered(endpoint, stream, last.place, self.lease()).await,
             Err(failed) => {
                 tracing::info!("{endpoint} has not taken {} of {}: {}", first.id, stream.aggregate, failed.reason);
-                let (reason, patience) = (failed.reason.as_str(), self.settings.patience);
-                let failed = self.books.stream_failed(
-                    endpoint,
-                    stream,
-                    first.place,
-                    failed.fault,
-                    reason,
-                    failed.after,
-                    patience,
-                );
-                failed.await?;
+                let patience = self.settings.patience;
+                self.books.stream_failed(endpoint, stream, first.place, &failed, patience).await?;
                 Ok(false)
             }
         }

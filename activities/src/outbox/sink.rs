@@ -15,7 +15,7 @@ use super::{
     file,
     signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookSecret, unix_seconds},
 };
-use crate::books::{Event, Fault};
+use crate::books::{Event, Fault, NotTaken};
 
 /// How long an endpoint is left alone that says it is gone, but not for how long.
 const GONE: Duration = Duration::from_secs(3_600);
@@ -33,17 +33,8 @@ pub(super) struct CloudEvent {
     body: Vec<u8>,
 }
 
-/// Why something was not taken.
-#[derive(Debug)]
-pub(super) struct NotTaken {
-    pub(super) fault: Fault,
-    pub(super) reason: String,
-    /// How long the endpoint wants to be left alone.
-    pub(super) after: Option<Duration>,
-}
-
 impl CloudEvent {
-    /// A CloudEvent 1.0 in its structured JSON form. `sequence` tells the order of its aggregate's events; digits are put in
+    /// A `CloudEvent` 1.0 in its structured JSON form. `sequence` tells the order of its aggregate's events; digits are put in
     /// front so that the order of the texts is that of the numbers.
     pub(super) fn new(source: &str, aggregate: &str, event: &Event) -> Self {
         let body = json!({

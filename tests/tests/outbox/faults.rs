@@ -117,8 +117,8 @@ async fn an_endpoint_that_wants_to_be_left_alone_is_and_no_attempt_is_counted() 
                 [&aggregate, &other].iter().all(|one| receiver.received_of(one).iter().any(Received::accepted))
             })
             .await;
-        let received = receiver.received();
-        let (first, rest) = received.split_first().unwrap();
+        let came = receiver.received();
+        let (first, rest) = came.split_first().unwrap();
         assert_eq!(first.status, status);
         let early = rest.iter().find(|one| one.at < first.at + Duration::from_secs(PAUSE));
         assert!(early.is_none(), "{status} {after:?}: {early:?}");

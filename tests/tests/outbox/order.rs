@@ -51,11 +51,11 @@ async fn every_event_arrives_signed_and_in_order_and_the_entries_add_up_to_the_b
     assert_eq!(scene.world.run(&refund).await.receipt().state.name(), "settled");
     let written = scene.written().await;
     scene.taken(&written, || receiver.received()).await;
-    let received = receiver.received();
-    assert_in_order(&written, &received);
+    let came = receiver.received();
+    assert_in_order(&written, &came);
 
     let secret = WebhookSecret::read(&SECRET.into()).unwrap();
-    for one in &received {
+    for one in &came {
         assert_is_a_cloud_event(one, written.iter().find(|event| event.id == one.id()).unwrap());
         let (id, timestamp, signature) = one.signed();
         assert_eq!((id, secret.verify(id, timestamp, signature, &one.body)), (one.id(), Ok(())));
@@ -63,16 +63,14 @@ async fn every_event_arrives_signed_and_in_order_and_the_entries_add_up_to_the_b
         changed[1] ^= 1;
         assert_eq!(secret.verify(id, timestamp, signature, &changed), Err(BadDelivery::Signature));
     }
-    for one in received.iter().rev().take(3) {
+    for one in came.iter().rev().take(3) {
         assert_eq!(by_python(one).await, one.signed().2);
     }
-    let settled = received.iter().find(|one| one.event["type"] == "backstop.payout.settled").unwrap();
+    let settled = came.iter().find(|one| one.event["type"] == "backstop.payout.settled").unwrap();
     assert_eq!(settled.event["data"]["amount"], "0.25");
 
     let mut sums: BTreeMap<String, Decimal> = BTreeMap::new();
-    for event in
-        received.iter().map(|one| &one.event).filter(|event| event["id"].as_str().unwrap().starts_with("entry/"))
-    {
+    for event in came.iter().map(|one| &one.event).filter(|event| event["id"].as_str().unwrap().starts_with("entry/")) {
         let change: Decimal = event["data"]["d_available"].as_str().unwrap().parse().unwrap();
         *sums.entry(event["subject"].as_str().unwrap().to_owned()).or_default() += change;
     }

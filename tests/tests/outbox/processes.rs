@@ -52,11 +52,11 @@ async fn two_workers_publish_at_once_and_none_overtakes_the_other() {
     let written: Vec<_> =
         scene.written().await.into_iter().filter(|event| event.aggregate.starts_with("account/")).collect();
     scene.taken(&written, || receiver.received()).await;
-    let received = receiver.received();
-    assert_in_order(&written, &received);
+    let came = receiver.received();
+    assert_in_order(&written, &came);
     // While all goes well, a stream is one worker's, and nothing comes twice.
-    let ids: HashSet<&str> = received.iter().map(Received::id).collect();
-    assert_eq!(ids.len(), received.len());
+    let ids: HashSet<&str> = came.iter().map(Received::id).collect();
+    assert_eq!(ids.len(), came.len());
 }
 
 /// The example of a consumer, as two processes that get the same deliveries.
