@@ -96,7 +96,8 @@ impl Trading {
                 wrong.push(format!("{order:?}, which the exchange {}", if is_there { "has" } else { "has not" }));
             }
             let is_open = self.open.contains(&order.id);
-            if order.is_stopped && (is_open || !is_over) || is_open && is_over {
+            let contradicts = if is_over { is_open } else { order.is_stopped };
+            if contradicts {
                 wrong.push(format!("{order:?}, which {} trade", if is_open { "may still" } else { "can't" }));
             }
         }

@@ -14,7 +14,10 @@ use tokio::process::Command;
 
 use super::{
     Postgres, Service, Temporal, Tools,
-    demo::{STRATEGY, fill_demo_pool, let_prices_wander, make_demo_deposits, prepare_books, publish_to_file, start_demo_strategy},
+    demo::{
+        STRATEGY, fill_demo_pool, let_prices_wander, make_demo_deposits, prepare_books, publish_to_file,
+        start_demo_strategy,
+    },
     process::{end_leftovers, is_listening},
 };
 use crate::{
