@@ -86,6 +86,9 @@ impl Reconcile {
         if request.wants("rewards") {
             check(ctx, "rewards", ReconcileActivities::rewards, input.clone()).await;
         }
+        if request.wants("outbox") {
+            check(ctx, "outbox", ReconcileActivities::outbox, input.clone()).await;
+        }
         if request.wants("venues") {
             venues::check(ctx, &plan.venues, &input).await;
         }

@@ -163,6 +163,16 @@ impl ReconcileActivities {
         beating(&ctx, LONGEST_PAUSE, self.check("rewards", &input.run, "rewards of the last day, part by part")).await
     }
 
+    /// Endpoints that don't get their events.
+    #[activity(name = "check_outbox")]
+    pub async fn outbox(
+        self: Arc<Self>,
+        ctx: ActivityContext,
+        input: CheckInput,
+    ) -> Result<CheckReport, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.check("outbox", &input.run, "events that wait to be delivered")).await
+    }
+
     /// What is open that nobody answers for.
     #[activity(name = "findings_open")]
     pub async fn open(self: Arc<Self>, ctx: ActivityContext) -> Result<OpenFindings, ActivityError> {

@@ -266,6 +266,8 @@ impl Run {
             let wrong = checker::final_state(&self.world).await;
             self.tell(wrong);
         }
+        let wrong = self.operation.wrong(&self.world, &self.order, &ends).await;
+        self.tell(wrong);
         std::mem::take(&mut self.wrong)
     }
 

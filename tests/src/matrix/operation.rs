@@ -77,6 +77,11 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// What is wrong with the world once its workflows have ended so, besides what no saga may leave behind.
+    fn wrong<'a>(&'a self, _world: &'a World, _order: &'a Order, _ends: &'a [String]) -> BoxFuture<'a, Vec<String>> {
+        async { Vec::new() }.boxed()
+    }
+
     /// How the workflow may end: the `state` of its result, or the type of its failure, or `cancelled`.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str];
 }

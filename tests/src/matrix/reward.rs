@@ -30,6 +30,20 @@ impl Operation for DistributeReward {
         false
     }
 
+    /// Nobody outside has a record of it: whether it was credited twice shows in what everybody has.
+    fn wrong<'a>(&'a self, world: &'a World, order: &'a Order, ends: &'a [String]) -> BoxFuture<'a, Vec<String>> {
+        async move {
+            let pool = order.input["pool"].as_str().unwrap();
+            let left = world.holds(&format!("~rewards:{pool}"), "BTC").await;
+            let has = world.rewarded(&order.input).await;
+            let distributed = ends.iter().any(|end| end == "distributed");
+            let (part, rest) = if distributed { ("0.033 + 0", "0.4 + 0") } else { ("0 + 0", "0.5 + 0") };
+            let fits = left == rest && has.iter().all(|has| has == part);
+            if fits { Vec::new() } else { vec![format!("{ends:?}, the pool has {left}, its users {has:?}")] }
+        }
+        .boxed()
+    }
+
     /// Distributed already, it answers whoever asks.
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str] {
         match disturbed {

@@ -21,6 +21,7 @@ const CALLABLE: &[&str] = &[
     "check_intents",
     "check_open_orders",
     "check_orders",
+    "check_outbox",
     "check_reservations",
     "check_rewards",
     "check_settled",

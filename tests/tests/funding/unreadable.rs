@@ -50,7 +50,9 @@ async fn a_deposit_that_cannot_be_read_is_seen_and_booked_once_it_can_be() {
 async fn a_deposit_of_an_asset_that_nobody_knows_is_booked_once_somebody_adds_it() {
     let (mut world, now) = read_until(3).await;
     let mut books = world.database.owner().await;
-    let forget = "DELETE FROM networks WHERE asset = 'BNB'; DELETE FROM assets WHERE asset = 'BNB'";
+    let forget = "SET session_replication_role = replica;
+                  DELETE FROM house_positions WHERE asset = 'BNB'; DELETE FROM networks WHERE asset = 'BNB';
+                  DELETE FROM assets WHERE asset = 'BNB'; RESET session_replication_role";
     sqlx::raw_sql(forget).execute(&mut books).await.unwrap();
     world.exchange.deposit_by(deposit("new", "BNB", "2", now - 5 * HOUR_MS / 2)).await;
     world.start_worker().await;

@@ -3,6 +3,7 @@
 
 mod damage;
 mod kills;
+mod outbox;
 mod restored;
 mod rewards;
 mod schedule;

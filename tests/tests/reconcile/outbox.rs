@@ -1,0 +1,23 @@
+//! Goal: an endpoint that does not get its events is noticed, and it is over when it has got them.
+
+use backstop_tests::World;
+
+use crate::{damage, found, says};
+
+#[tokio::test]
+async fn an_endpoint_whose_events_wait_for_long_is_found_until_it_has_them() {
+    // Nobody publishes here.
+    let world = World::with(&[("BACKSTOP_PUBLISH_EVERY_MS", "0")]).await;
+    let file = format!("file://{}", world.directory().join("events.jsonl").display());
+    let add = ["outbox", "endpoint", "add", "ledger", &file, "--from-beginning", "--by", "olga", "--reason", "to see"];
+    let (text, status) = says(&world, &add).await;
+    assert_eq!(status, 0, "{text}");
+    let refund = world.refund().await;
+    assert_eq!(world.run(&refund).await.kind(), "settled");
+    assert_eq!(found(&world).await, Vec::<String>::new());
+    damage(&world, "UPDATE outbox SET at = now() - interval '1 hour'".to_owned()).await;
+    assert_eq!(found(&world).await, ["outbox_lags endpoint/ledger"]);
+    let remove = ["outbox", "endpoint", "remove", "ledger", "--by", "olga", "--reason", "seen"];
+    assert_eq!(says(&world, &remove).await.1, 0);
+    assert_eq!(found(&world).await, Vec::<String>::new());
+}
