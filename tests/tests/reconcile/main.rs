@@ -17,7 +17,7 @@ use sqlx::Connection;
 use tokio::process::Command;
 
 /// What is checked inside the books: these tests credit their users without the exchange.
-const BOOKS: &str = "adopt,seal,books,transit,reservations,intents,rewards";
+const BOOKS: &str = "adopt,seal,books,transit,reservations,intents,rewards,outbox";
 
 /// Runs the real program as an operator would.
 async fn backstop(world: &World, words: &[&str]) -> Output {
