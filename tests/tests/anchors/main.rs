@@ -17,7 +17,7 @@
 //! | pacing 200 ms, two processes: every gap too short | `pacing::processes::two_processes_call_the_exchange_one_after_the_other` |
 //! | per-exchange limit 1, two processes: two at once | `intent::gates::two_processes_under_a_limit_of_one_never_send_at_the_same_time`, and the next |
 //! | … with a slow check, 10 to 12 of 24 intents sent twice | `processes::of_24_intents_that_are_dispatched_twice_to_two_processes_after_a_slow_check_none_is_sent_twice_or_beside_another`, `intent::gates::a_venue_that_answers_too_late_is_sent_nothing_twice` |
-//! | reconciliation never compares entries with balances, nor either with the outside | not yet; the checker of these tests does the first (`books::checker`), the watch a part of the second (`refund::watch`) |
+//! | reconciliation never compares entries with balances, nor either with the outside | `books::seals`, `reconcile::damage`, and against the exchange all of `custody` |
 //!
 //! All of it together, at length, is `make soak`, and in small `soak`.
 #![allow(clippy::unwrap_used)]
