@@ -1,9 +1,6 @@
 //! Strategies with orders at the exchange, placed as the trading service would: reserved, recorded, sent.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use backstop_activities::{
     books::PlacedOrder,
@@ -13,7 +10,7 @@ use backstop_activities::{
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{operations::ADDRESS, world::World};
+use crate::{custody::now_ms, operations::ADDRESS, world::World};
 
 /// A strategy of a user of its own.
 #[derive(Clone, Debug)]
@@ -80,16 +77,20 @@ impl World {
 
     /// Sends an order of which the books record nothing.
     pub async fn send_unrecorded(&self, order_id: &str, side: &str, price: &str, quantity: &str) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        self.send_order(order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
+        self.send_order(order_id, side, price, quantity, i64::try_from(now_ms()).unwrap()).await;
     }
 
     /// Sends an order of which the books know nothing: what is left of one after they were put back to before its intent.
     pub async fn place_behind_the_books(&self, side: &str, price: &str, quantity: &str) -> String {
         let order_id = Uuid::now_v7().simple().to_string();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        self.send_order(&order_id, side, price, quantity, i64::try_from(now).unwrap()).await;
+        self.send_unrecorded(&order_id, side, price, quantity).await;
         order_id
+    }
+
+    /// Cancels an order at the venue, as the connector does.
+    pub async fn cancel(&self, order_id: &str) {
+        let outcome = self.spot().cancel("BTCUSDT", order_id, i64::try_from(now_ms()).unwrap()).await;
+        assert!(matches!(outcome, SendOutcome::Done(_)), "{outcome:?}");
     }
 
     async fn send_order(&self, order_id: &str, side: &str, price: &str, quantity: &str, signed_at_ms: i64) -> String {

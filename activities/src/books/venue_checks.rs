@@ -148,17 +148,18 @@ impl Books {
         Ok(query.bind(venue).bind(symbol).bind(from_ms).fetch_all(self.pool()).await?)
     }
 
-    /// What is wrong with the open orders of a market: those that the books don't know, or know to be over.
+    /// What is wrong with orders of a market by themselves: those that the books don't know, or know not to be open, or not to
+    /// have traded.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn check_open_orders(
+    pub async fn check_strange_orders(
         &self,
         venue: &str,
         symbol: &str,
         orders: &Value,
     ) -> Result<Vec<Deviation>, BooksError> {
-        let sql = "SELECT coalesce(jsonb_agg(d), '[]') FROM check_open_orders($1, $2, $3) AS d";
+        let sql = "SELECT coalesce(jsonb_agg(d), '[]') FROM check_strange_orders($1, $2, $3) AS d";
         self.deviations(sqlx::query_scalar(sql).bind(venue).bind(symbol).bind(orders)).await
     }
 

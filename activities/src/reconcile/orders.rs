@@ -1,6 +1,9 @@
 //! Orders and their trades, on both sides.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use backstop_domain::reconcile::{CheckReport, Deviation};
 use serde_json::{Value, json};
@@ -48,7 +51,7 @@ pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCh
             let (_, now_ms) = books.watermark("orders").await?;
             let open = market.open_orders(symbol, now_ms).await.map_err(unreadable)?;
             let open = Value::Array(open.iter().map(shown).collect());
-            Ok(books.check_open_orders(&input.venue, symbol, &open).await?)
+            Ok(books.check_strange_orders(&input.venue, symbol, &open).await?)
         };
         deviations.extend(seen_twice(Duration::ZERO, look).await?);
     }
@@ -68,14 +71,10 @@ async fn look(
     let clock = Clock::from(now_ms);
     let ours = books.orders_to_compare(venue, symbol, from_ms).await?;
     let mut records = market.open_orders(symbol, clock.now_ms()).await.map_err(unreadable)?;
-    // The venue numbers the orders of a market in their order.
-    let lately = ours.iter().filter(|order| order.signed_at_ms.is_some_and(|at_ms| at_ms > from_ms - DAY_MS));
-    if let Some(first) = lately.filter(|order| order.state == "ended").filter_map(number).min() {
-        // Read later than the open ones, which may have ended since.
-        let all = market.orders_from(symbol, &first.to_string(), clock.now_ms()).await.map_err(unreadable)?;
-        records.retain(|open| !all.iter().any(|record| record.id == open.id));
-        records.extend(all);
-    }
+    // Those, too, that were taken a day before they ended. Read later than the open ones, which may have ended since.
+    let all = market.orders_since(symbol, from_ms - DAY_MS, clock.now_ms()).await.map_err(unreadable)?;
+    records.retain(|open| !all.iter().any(|record| record.id == open.id));
+    records.extend(all);
     let seen: HashSet<&str> = records.iter().map(|record| record.id.as_str()).collect();
     let unseen = |order: &&ComparedOrder| order.state == "placed" && !seen.contains(id(order));
     let unseen: Vec<String> = ours.iter().filter(unseen).take(SINGLE_MAX).map(|order| id(order).to_owned()).collect();
@@ -87,6 +86,15 @@ async fn look(
         }
     }
     let trades = market.trades_since(symbol, from_ms, clock.now_ms()).await.map_err(unreadable)?;
+    // Whose venue's id the books don't know yet is known by its own, also when it was cancelled.
+    let attempted = ours.iter().filter(|order| order.state == "attempted");
+    let cancelled: HashMap<String, &str> =
+        attempted.map(|order| (market.known_as_when_cancelled(&order.order_id), order.order_id.as_str())).collect();
+    for record in &mut records {
+        if let Some(client_id) = cancelled.get(&record.client_id) {
+            (*client_id).clone_into(&mut record.client_id);
+        }
+    }
     let orders = Value::Array(records.iter().map(shown).collect());
     let trades = Value::Array(trades.iter().map(shown_trade).collect());
     let seen = (&orders, absent.as_slice(), &trades);
@@ -95,10 +103,6 @@ async fn look(
 
 fn id(order: &ComparedOrder) -> &str {
     order.venue_order_id.as_deref().unwrap_or_default()
-}
-
-fn number(order: &ComparedOrder) -> Option<u64> {
-    id(order).parse().ok()
 }
 
 /// A record in the words that the books compare by.

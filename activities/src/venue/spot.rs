@@ -209,13 +209,17 @@ pub trait Spot: Send + Sync {
     fn open_orders<'a>(&'a self, symbol: &'a str, now_ms: i64)
     -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>>;
 
-    /// Every order of a symbol from the venue's id `from_id` on, whatever became of it. Complete, or an error.
-    fn orders_from<'a>(
+    /// Every order of a symbol that the venue has taken since `from_ms`, whatever became of it, oldest first. Complete, or
+    /// an error. One that was cancelled may have another client id.
+    fn orders_since<'a>(
         &'a self,
         symbol: &'a str,
-        from_id: &'a str,
+        from_ms: i64,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>>;
+
+    /// The client id that the venue may show for an order of ours once we have cancelled it.
+    fn known_as_when_cancelled(&self, client_id: &str) -> String;
 
     /// Every trade of a symbol since `from_ms`, whichever order made it, that the venue shows by now, oldest first.
     fn trades_since<'a>(

@@ -110,10 +110,8 @@ async fn look(books: &Books) -> Result<Duration> {
 
 async fn in_a_process(url: &str) -> Result<(i64, u64)> {
     let program = std::env::current_exe().context("finding this program")?;
-    let child =
-        Command::new(program).arg(url).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true).output();
-    let output = child.await?;
-    ensure!(output.status.success(), "the process failed: {}", output.status);
+    let output = Command::new(program).arg(url).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    ensure!(output.status.success(), "the process failed: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let (seen, peak) = text.trim().split_once(' ').context("no figures")?;
     Ok((seen.parse()?, peak.parse()?))

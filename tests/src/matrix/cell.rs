@@ -101,7 +101,9 @@ impl Cell {
         // What has lost its workflow, or its books, is found by the watch.
         let terminated = matches!(self.fault, Fault::Terminated { .. });
         let watched = own.postgres || own.temporal || terminated && self.operation.is_watched();
-        let mut run = Run::new(&self.operation, own, watched, dice, self.broken).await;
+        // What is sent after Postgres is back is still to pay.
+        let patient = own.postgres;
+        let mut run = Run::new(&self.operation, own, (watched, patient), dice, self.broken).await;
         let wrong = act::act(&mut run, &self.fault).await;
         run.world.servers.stop().await;
         wrong
@@ -133,11 +135,12 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// A world with an operation that can be started.
+    /// A world with an operation that can be started. With `patient`, the exchange takes a request so long after it was
+    /// signed that a delay on the way is no fault.
     pub(super) async fn new(
         operation: &Arc<dyn Operation>,
         own: Own,
-        watched: bool,
+        (watched, patient): (bool, bool),
         mut dice: Dice,
         broken: Option<&'static str>,
     ) -> Self {
@@ -145,8 +148,7 @@ impl Run {
         if let Some(part) = broken {
             world.arm(&format!("broken.{part}"), "yes");
         }
-        if own.postgres {
-            // So long that what is sent after Postgres is back still pays.
+        if patient {
             world.receive_window_ms = 8_000;
         }
         if watched {
@@ -260,6 +262,15 @@ impl Run {
             self.wrong.push(format!("none of them got through: {ends:?}"));
         }
         self.is_quiet().await;
+        if self.operation.may_go_on(&self.world, &self.order).await {
+            self.is_safe().await;
+            self.start().await;
+            let id = self.order.id.clone();
+            let Some(end) = self.ended(&id, false).await else { return std::mem::take(&mut self.wrong) };
+            if !self.operation.ends(Disturbed::Not).contains(&end.as_str()) {
+                self.wrong.push(format!("{id}, started again, ended {end}"));
+            }
+        }
         if self.operation.leaves_children() {
             self.settle().await;
         } else {
@@ -301,9 +312,13 @@ impl Run {
         self.end_faults().await;
         let id = self.order.id.clone();
         let Some(end) = self.ended(&id, true).await else { return std::mem::take(&mut self.wrong) };
-        // What its workflow can't know any more, because it is over, the watch finds and sets right, or tells.
+        // What its workflow can't know any more, because it is over, the watch or reconciliation finds and sets right, or
+        // tells.
         let mut deviations = Vec::new();
         let told = async || {
+            if self.operation.is_reconciled() {
+                flow::reconcile(&self.world).await;
+            }
             let question = flow::waiting_for(&self.world, &id).await;
             deviations = checker::final_state_of_restored_books(&self.world, question.as_deref()).await;
             deviations.is_empty()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstop::stack::wait_until;
 use backstop_workflows::{Progress, RawInput};
-use serde_json::Value;
+use serde_json::{Value, json};
 use temporalio_client::{
     Client, UntypedQuery, UntypedSignal, UntypedUpdate, WorkflowCancelOptions, WorkflowExecuteUpdateOptions,
     WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowQueryOptions, WorkflowSignalOptions,
@@ -17,6 +17,8 @@ use temporalio_common::{
     error::IncomingError,
     protos::temporal::api::{enums::v1::EventType, history::v1::HistoryEvent},
 };
+
+use uuid::Uuid;
 
 use super::operation::{Operation, Order};
 use crate::{World, world::DEADLINE};
@@ -64,6 +66,15 @@ pub(super) async fn start(world: &World, operation: &dyn Operation, id: &str, or
             }
         }
     }
+}
+
+/// Reconciles the books with the exchange, as the schedule does.
+pub(super) async fn reconcile(world: &World) {
+    let id = format!("reconcile/{}", Uuid::now_v7());
+    let options = WorkflowStartOptions::new(world.queue(), &id).build();
+    let input = RawInput::of(json!({"checks": ["venues"]}));
+    world.client.start_workflow(Flow("Reconcile"), input, options).await.unwrap();
+    assert_eq!(ended(&world.client, &id).await, "completed");
 }
 
 /// Asks it to end, as `temporal workflow cancel` does.

@@ -72,9 +72,19 @@ pub trait Operation: Send + Sync {
         false
     }
 
+    /// Whether the exchange holds in its worlds what the books owe, so that they can be reconciled.
+    fn is_reconciled(&self) -> bool {
+        false
+    }
+
     /// Whether workflows that it has started may still be at work when it has ended.
     fn leaves_children(&self) -> bool {
         false
+    }
+
+    /// Whether it has ended for now, and goes on when it is started again.
+    fn may_go_on<'a>(&'a self, _world: &'a World, _order: &'a Order) -> BoxFuture<'a, bool> {
+        async { false }.boxed()
     }
 
     /// What is wrong with the world once its workflows have ended so, besides what no saga may leave behind.

@@ -31,6 +31,16 @@ impl Operation for PauseAndWithdraw {
         .boxed()
     }
 
+    /// Cancelled before its orders were drained, which may trade on meanwhile.
+    fn may_go_on<'a>(&'a self, world: &'a World, order: &'a Order) -> BoxFuture<'a, bool> {
+        async move {
+            let blocked = "SELECT EXISTS (SELECT FROM pauses WHERE operation_id = $1 AND state = 'blocked')";
+            let blocked = sqlx::query_scalar(blocked).bind(order.input["operation_id"].as_str());
+            blocked.fetch_one(&mut world.database.owner().await).await.unwrap()
+        }
+        .boxed()
+    }
+
     fn ends(&self, disturbed: Disturbed) -> &'static [&'static str] {
         match disturbed {
             Disturbed::Not => &["completed"],

@@ -40,7 +40,7 @@ impl Operation for RunStrategy {
             // Every trade shows a little later than it is made.
             world.exchange.set(json!({"trade_delay_ms": 300})).await;
             // Another strategy trades the same.
-            let user = world.strategy().await.user;
+            let user = world.true_strategy().await.user;
             let key = format!("mm-{}", Uuid::now_v7());
             let input = json!({
                 "start_id": format!("start-{key}"), "strategy_key": key, "user_id": user, "venue": "binance",
@@ -79,6 +79,11 @@ impl Operation for RunStrategy {
     }
 
     fn is_watched(&self) -> bool {
+        true
+    }
+
+    /// What has traded in its name, and is over, shows among the open orders of nobody.
+    fn is_reconciled(&self) -> bool {
         true
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Trading {
     fills: Trades,
     /// How often each order is at the exchange.
     placed: BTreeMap<String, usize>,
+    /// Those of them that could trade then, or have traded.
+    of_account: BTreeSet<String>,
     /// Which could trade before and after the books were read.
     open: BTreeSet<String>,
     trades: Trades,
@@ -48,6 +50,8 @@ impl Trading {
         for order in &before {
             *placed.entry(text(order, "client_id")).or_default() += 1;
         }
+        let is_of_account = |order: &&Value| is_open(order) || !number(&text(order, "executed_qty")).is_zero();
+        let of_account = before.iter().filter(is_of_account).map(|order| text(order, "client_id")).collect();
         let orders = sqlx::query_as(ORDERS).fetch_all(&mut *books).await.unwrap();
         let intents = sqlx::query_scalar(INTENTS).fetch_all(&mut *books).await.unwrap();
         let fills: Vec<(String, String, String)> = sqlx::query_as(FILLS).fetch_all(&mut *books).await.unwrap();
@@ -55,7 +59,15 @@ impl Trading {
         let after = open_of(&exchange.all_orders().await);
         let open = open_of(&before).intersection(&after).cloned().collect();
         let trades = exchange.all_trades().await.iter().map(trade).collect();
-        Self { orders, intents, fills, placed, open, trades }
+        Self { orders, intents, fills, placed, of_account, open, trades }
+    }
+
+    /// The same for books that were put back: an order that they have forgotten, and that came to nothing, concerns nobody.
+    pub(super) fn without_what_came_to_nothing(mut self) -> Self {
+        let concerns = |id: &String| self.of_account.contains(id) || self.orders.iter().any(|order| order.id == *id);
+        let placed = std::mem::take(&mut self.placed);
+        self.placed = placed.into_iter().filter(|(id, _)| concerns(id)).collect();
+        self
     }
 
     /// What must hold at every moment: nothing is at the exchange twice, nor behind the books' back; what may trade has its
@@ -113,8 +125,11 @@ impl Trading {
 }
 
 fn open_of(orders: &[Value]) -> BTreeSet<String> {
-    let open = orders.iter().filter(|order| matches!(order["state"].as_str(), Some("NEW" | "PARTIALLY_FILLED")));
-    open.map(|order| text(order, "client_id")).collect()
+    orders.iter().filter(is_open).map(|order| text(order, "client_id")).collect()
+}
+
+fn is_open(order: &&Value) -> bool {
+    matches!(order["state"].as_str(), Some("NEW" | "PARTIALLY_FILLED"))
 }
 
 /// A trade of the exchange under the id that the books give it.

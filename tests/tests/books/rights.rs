@@ -19,7 +19,7 @@ const CALLABLE: &[&str] = &[
     "check_deposits",
     "check_fills",
     "check_intents",
-    "check_open_orders",
+    "check_strange_orders",
     "check_orders",
     "check_outbox",
     "check_reservations",

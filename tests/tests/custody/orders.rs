@@ -50,6 +50,36 @@ async fn one_that_is_open_there_only() {
     finds_nothing(&world).await;
 }
 
+/// What came to nothing is nobody's business. Of what has traded, the balances tell, too.
+#[tokio::test]
+async fn one_that_has_traded_and_is_over_there_only() {
+    let world = World::new().await;
+    world.true_strategy().await;
+    let forgotten = world.place_behind_the_books("sell", "110000", "0.01").await;
+    world.exchange.fill(&forgotten, json!({"qty": "0.004"})).await;
+    world.exchange.end_order(&forgotten, 0).await;
+    let mut expected = ["BTC", "USDT"].map(|asset| format!("Critical custody_differs asset/{asset}")).to_vec();
+    expected.push(format!("Critical order_without_record order/{forgotten}"));
+    finds(&world, &expected).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+}
+
+/// Cancelling an order gives it another client id, and the books may not know the venue's yet.
+#[tokio::test]
+async fn one_of_unknown_fate_that_was_cancelled_is_not_taken_for_anothers() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", false).await;
+    world.send_unrecorded(&order, "sell", "110000", "0.1").await;
+    world.exchange.fill(&order, json!({"qty": "0.04"})).await;
+    world.cancel(&order).await;
+    assert_ne!(world.exchange.order(&order).await["known_as"], order.as_str());
+    finds_nothing(&world).await;
+    damage(&world, format!("UPDATE orders SET state = 'void' WHERE order_id = '{order}'")).await;
+    let report = check(&world).await;
+    assert!(report.findings.iter().any(|finding| finding.kind == "order_without_record"), "{report:?}");
+}
+
 /// An order that has ended with a trade, each of whose numbers is spoiled in turn.
 #[tokio::test]
 async fn its_executed_quantity_and_each_of_its_fills() {

@@ -1,9 +1,10 @@
 //! Goal: what the account holds, and all of its orders and trades of a symbol, are read as they are, or not at all.
 
+use backstop::stack::wait_until;
 use backstop_activities::venue::{NewOrder, OrderEnding, OrderState, Spot};
 use serde_json::json;
 
-use crate::client::{Client, now_ms};
+use crate::client::{Client, PATIENCE, now_ms};
 use crate::exchange::Exchange;
 use crate::trading::{SYMBOL, bid, done, taker};
 
@@ -20,18 +21,23 @@ async fn balances_are_what_is_free_and_what_orders_lock() {
 }
 
 #[tokio::test]
-async fn orders_are_listed_from_an_id_on_whatever_became_of_them() {
+async fn orders_are_listed_since_a_time_whatever_became_of_them() {
     let exchange = Exchange::start().await;
     let client = Client::of(&exchange.url());
+    let day_ms = 24 * 3_600_000;
+    assert_eq!(client.binance.orders_since(SYMBOL, now_ms() - 3 * day_ms, now_ms()).await, Ok(Vec::new()));
     for name in ["first", "second", "third"] {
         done(client.place(NewOrder { quantity: "0.1", ..bid(name) }).await);
+        let placed_at_ms = client.order(name).await.unwrap().unwrap().placed_at_ms;
+        assert!(wait_until(PATIENCE, async || now_ms() > placed_at_ms).await);
     }
+    let since_ms = client.order("second").await.unwrap().unwrap().placed_at_ms;
     exchange.end("second", "CANCELED").await;
-    let second = exchange.newest("second").await;
-    let listed = client.binance.orders_from(SYMBOL, &second, now_ms()).await.unwrap();
+    let listed = client.binance.orders_since(SYMBOL, since_ms, now_ms()).await.unwrap();
     let told: Vec<_> = listed.iter().map(|order| (order.client_id.as_str(), order.state)).collect();
     assert_eq!(told, [("second", OrderState::Ended(OrderEnding::Canceled)), ("third", OrderState::Open)]);
-    assert!(client.binance.orders_from(SYMBOL, "none", now_ms()).await.is_err());
+    let all = client.binance.orders_since(SYMBOL, now_ms() - 3 * day_ms, now_ms()).await.unwrap();
+    assert_eq!(all.len(), 3);
 }
 
 /// The first of them may have been made days after the beginning.

@@ -3,7 +3,7 @@
 
 use backstop_domain::Amount;
 use rust_decimal::Decimal;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     Binance,
@@ -20,7 +20,7 @@ const ALL_ORDERS: &str = "api/v3/allOrders";
 const ROWS_MAX: usize = 1_000;
 /// More pages than this are more than one look should ask for.
 const PAGES_MAX: usize = 1_000;
-/// The longest span that trades are listed for by time.
+/// The longest span that orders and trades are listed for by time.
 const DAY_MS: i64 = 24 * 3_600_000;
 
 #[derive(Deserialize)]
@@ -48,14 +48,17 @@ impl Binance {
         account.balances.into_iter().map(read).collect()
     }
 
+    /// Where the time begins is found by time, a day at most at once; from there on orders are listed by their ids.
     pub(super) async fn every_order(
         &self,
         symbol: &str,
-        from_id: &str,
+        from_ms: i64,
         now_ms: i64,
     ) -> Result<Vec<OrderRecord>, LookupFailed> {
         let clock = Clock::from(now_ms);
-        let mut next: u64 = from_id.parse().map_err(|_| unreadable(format!("order id {from_id:?}")))?;
+        let Some(mut next) = self.first_since::<OrderRow>(ALL_ORDERS, symbol, from_ms, &clock).await? else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
         for _ in 0..PAGES_MAX {
             let (id, limit) = (next.to_string(), ROWS_MAX.to_string());
@@ -84,7 +87,9 @@ impl Binance {
         now_ms: i64,
     ) -> Result<Vec<TradeRecord>, LookupFailed> {
         let clock = Clock::from(now_ms);
-        let Some(mut next) = self.first_trade(symbol, from_ms, &clock).await? else { return Ok(Vec::new()) };
+        let Some(mut next) = self.first_since::<TradeRow>(TRADES, symbol, from_ms, &clock).await? else {
+            return Ok(Vec::new());
+        };
         let mut found = Vec::new();
         for _ in 0..PAGES_MAX {
             let (id, limit) = (next.to_string(), ROWS_MAX.to_string());
@@ -106,17 +111,41 @@ impl Binance {
         Err(unreadable("more trades than one look asks for".into()))
     }
 
-    async fn first_trade(&self, symbol: &str, from_ms: i64, clock: &Clock) -> Result<Option<u64>, LookupFailed> {
+    /// The id of the first row since `from_ms`.
+    async fn first_since<R: Numbered>(
+        &self,
+        path: &'static str,
+        symbol: &str,
+        from_ms: i64,
+        clock: &Clock,
+    ) -> Result<Option<u64>, LookupFailed> {
         let mut start = from_ms;
         while start <= clock.now_ms() {
             let (from, until) = (start.to_string(), (start + DAY_MS - 1).to_string());
             let parameters = [("symbol", symbol), ("startTime", from.as_str()), ("endTime", until.as_str())];
-            let rows: Vec<TradeRow> = read_answer(self.look_up(TRADES, &parameters, clock.now_ms()).await?)?;
-            if let Some(first) = rows.iter().map(|row| row.id).min() {
+            let rows: Vec<R> = read_answer(self.look_up(path, &parameters, clock.now_ms()).await?)?;
+            if let Some(first) = rows.iter().map(R::id).min() {
                 return Ok(Some(first));
             }
             start += DAY_MS;
         }
         Ok(None)
+    }
+}
+
+/// A row of a list in the order of its ids.
+trait Numbered: DeserializeOwned {
+    fn id(&self) -> u64;
+}
+
+impl Numbered for OrderRow {
+    fn id(&self) -> u64 {
+        self.order_id
+    }
+}
+
+impl Numbered for TradeRow {
+    fn id(&self) -> u64 {
+        self.id
     }
 }

@@ -179,13 +179,17 @@ impl Spot for Binance {
         .boxed()
     }
 
-    fn orders_from<'a>(
+    fn orders_since<'a>(
         &'a self,
         symbol: &'a str,
-        from_id: &'a str,
+        from_ms: i64,
         now_ms: i64,
     ) -> BoxFuture<'a, Result<Vec<OrderRecord>, LookupFailed>> {
-        self.every_order(symbol, from_id, now_ms).boxed()
+        self.every_order(symbol, from_ms, now_ms).boxed()
+    }
+
+    fn known_as_when_cancelled(&self, client_id: &str) -> String {
+        cancel_id(client_id)
     }
 
     fn trades_since<'a>(
