@@ -105,7 +105,7 @@ END $$;
 
 -- What is wrong with an entry, by itself and after the one before it; null: nothing.
 CREATE VIEW entry_faults AS
-    SELECT e.account, e.version, e.key, e.line, e.xid,
+    SELECT e.account, e.version, e.key, e.line, e.xid, e.d_transit,
            CASE
                WHEN e.version > 1 AND b.version IS NULL THEN 'the version before it is missing'
                WHEN e.available_after <> coalesce(b.available_after, 0) + e.d_available
@@ -137,6 +137,12 @@ LANGUAGE sql STABLE AS $$
     SELECT 'entry_broken', format('entry/%s/%s', f.key, f.line), 'critical', f.fault, a.owner, a.asset,
            jsonb_build_object('why', f.fault, 'account', f.account, 'version', f.version)
       FROM unnest(p_faults) AS f JOIN accounts AS a ON a.id = f.account;
+$$;
+
+CREATE FUNCTION account_deviation(p_account accounts, p_fault text) RETURNS SETOF deviation
+LANGUAGE sql STABLE AS $$
+    SELECT 'account_differs', format('account/%s/%s', p_account.owner, p_account.asset), 'critical', p_fault,
+           p_account.owner, p_account.asset, jsonb_build_object('why', p_fault, 'version', p_account.version);
 $$;
 
 -- What a run has seen of the books: how many entries, and a digest of all heads, each run's over the one before it. The
@@ -175,9 +181,7 @@ CREATE FUNCTION books_news(p_from xid8) RETURNS SETOF deviation
 LANGUAGE sql STABLE AS $$
     SELECT d.* FROM entry_deviations((SELECT array_agg(f) FROM entry_faults AS f WHERE f.xid >= p_from AND f.fault IS NOT NULL)) AS d
     UNION ALL
-    SELECT 'account_differs', format('account/%s/%s', f.owner, f.asset), 'critical', f.fault, f.owner, f.asset,
-           jsonb_build_object('why', f.fault, 'version', f.version)
-      FROM account_faults AS f
+    SELECT d.* FROM account_faults AS f JOIN accounts AS a USING (id), LATERAL account_deviation(a, f.fault) AS d
      WHERE f.fault IS NOT NULL AND f.id IN (SELECT account FROM entries WHERE xid >= p_from);
 $$;
 
@@ -241,34 +245,47 @@ BEGIN
     RETURN v_why;
 END $$;
 
--- One page of the full pass: the entries after that place, in the order of accounts and versions.
-CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_rows int)
-RETURNS TABLE (account bigint, version bigint, seen bigint, deviations jsonb)
+CREATE INDEX payouts_in_transit ON payouts (account) WHERE in_transit > 0;
+
+-- One page of the full pass: the entries after that place, in the order of accounts and versions. `p_transit` is what the entries
+-- of that account come to in transit so far; where an account ends, its payouts have to say the same.
+CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_transit numeric, p_rows int)
+RETURNS TABLE (account bigint, version bigint, transit numeric, seen bigint, deviations jsonb)
 LANGUAGE sql STABLE AS $$
     WITH page AS MATERIALIZED (
         SELECT f FROM entry_faults AS f
          WHERE (f.account, f.version) > (p_account, p_version)
          ORDER BY f.account, f.version LIMIT p_rows
+    ), summed AS (
+        SELECT (f).account, max((f).version) AS version,
+               sum((f).d_transit) + CASE (f).account WHEN p_account THEN p_transit ELSE 0 END AS transit
+          FROM page GROUP BY (f).account
+    ), ended AS (
+        SELECT s.*, (SELECT coalesce(sum(in_transit), 0) FROM payouts AS p WHERE p.account = s.account AND in_transit > 0) AS of_payouts
+          FROM summed AS s
+         WHERE NOT EXISTS (SELECT FROM entries AS e WHERE e.account = s.account AND e.version > s.version)
+    ), deviations AS (
+        SELECT * FROM entry_deviations((SELECT array_agg(f) FROM page WHERE (f).fault IS NOT NULL))
+        UNION ALL
+        SELECT d.* FROM ended AS e JOIN accounts AS a ON a.id = e.account,
+               LATERAL account_deviation(a, 'its entries and its payouts do not agree on what is in transit') AS d
+         WHERE e.transit <> e.of_payouts
     )
-    SELECT last.account, last.version, (SELECT count(*) FROM page),
-           (SELECT coalesce(jsonb_agg(d), '[]')
-              FROM entry_deviations((SELECT array_agg(f) FROM page WHERE (f).fault IS NOT NULL)) AS d)
-      FROM (SELECT (f).account, (f).version FROM page ORDER BY (f).account DESC, (f).version DESC LIMIT 1) AS last;
+    SELECT account, version, transit, (SELECT count(*) FROM page), (SELECT coalesce(jsonb_agg(d), '[]') FROM deviations AS d)
+      FROM summed ORDER BY account DESC LIMIT 1;
 $$;
 
--- One page of accounts: the balances, what is in transit by the entries and by the payouts, and what was sealed of them.
+-- One page of accounts: the balances, what is in transit of one without entries, and what was sealed of them.
 CREATE FUNCTION accounts_page(p_after bigint, p_rows int)
 RETURNS TABLE (account bigint, seen bigint, deviations jsonb)
 LANGUAGE sql STABLE AS $$
     WITH page AS MATERIALIZED (
-        SELECT id, owner, asset, version, fault FROM account_faults WHERE id > p_after ORDER BY id LIMIT p_rows
+        SELECT id, version, fault FROM account_faults WHERE id > p_after ORDER BY id LIMIT p_rows
     ), faults AS (
         SELECT id, fault FROM page WHERE fault IS NOT NULL
         UNION ALL
-        SELECT p.id, 'its entries and its payouts do not agree on what is in transit'
-          FROM page AS p
-         WHERE (SELECT coalesce(sum(d_transit), 0) FROM entries WHERE account = p.id)
-            <> (SELECT coalesce(sum(in_transit), 0) FROM payouts WHERE account = p.id)
+        SELECT id, 'it has money in transit without an entry' FROM page AS p
+         WHERE version = 0 AND EXISTS (SELECT FROM payouts AS x WHERE x.account = p.id AND in_transit > 0)
         UNION ALL
         SELECT p.id, format('version %s is not what was sealed', h.version)
           FROM page AS p JOIN seal_heads AS h ON h.account = p.id
@@ -276,10 +293,8 @@ LANGUAGE sql STABLE AS $$
          WHERE e.hash IS DISTINCT FROM h.head
     )
     SELECT (SELECT max(id) FROM page), (SELECT count(*) FROM page), coalesce(jsonb_agg(d), '[]')
-      FROM (SELECT DISTINCT ON (p.id) 'account_differs' AS kind, format('account/%s/%s', p.owner, p.asset) AS subject,
-                   'critical' AS severity, f.fault AS measure, p.owner, p.asset,
-                   jsonb_build_object('why', f.fault, 'version', p.version) AS evidence
-              FROM page AS p JOIN faults AS f USING (id)) AS d
+      FROM (SELECT DISTINCT ON (f.id) d.* FROM faults AS f JOIN accounts AS a ON a.id = f.id,
+                   LATERAL account_deviation(a, f.fault) AS d) AS d
     HAVING (SELECT count(*) FROM page) > 0;
 $$;
 

@@ -33,7 +33,7 @@ GRANT EXECUTE ON FUNCTION
     stream_failed, delivery_decide
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
-GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt, entry_deviations, heads_digest TO backstop_worker;
+GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt, entry_deviations, account_deviation, heads_digest TO backstop_worker;
 
 -- Functions of later migrations are not for everyone either.
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

@@ -22,6 +22,19 @@ pub struct EntryPage {
     pub account: i64,
     /// See `account`.
     pub version: i64,
+    /// What the entries of that account come to in transit, up to there.
+    pub transit: String,
+    /// How many rows it looked at.
+    pub seen: i64,
+    /// What is wrong with them.
+    pub deviations: Json<Vec<Deviation>>,
+}
+
+/// A page of accounts.
+#[derive(Debug, FromRow)]
+pub struct AccountPage {
+    /// The last account that it looked at.
+    pub account: i64,
     /// How many rows it looked at.
     pub seen: i64,
     /// What is wrong with them.
@@ -145,21 +158,27 @@ impl Books {
         Ok(deviations)
     }
 
-    /// The next page of entries after that version of that account; none after the last.
+    /// The page of entries that follows another one; none after the last.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn books_page(&self, account: i64, version: i64, rows: i32) -> Result<Option<EntryPage>, BooksError> {
-        let query = sqlx::query_as("SELECT account, version, seen, deviations FROM books_page($1, $2, $3)");
-        Ok(query.bind(account).bind(version).bind(rows).fetch_optional(self.pool()).await?)
+    pub async fn books_page(
+        &self,
+        (account, version, transit): (i64, i64, &str),
+        rows: i32,
+    ) -> Result<Option<EntryPage>, BooksError> {
+        let query = sqlx::query_as(
+            "SELECT account, version, transit::text, seen, deviations FROM books_page($1, $2, $3::numeric, $4)",
+        );
+        Ok(query.bind(account).bind(version).bind(transit).bind(rows).fetch_optional(self.pool()).await?)
     }
 
     /// The next page of accounts after that one; none after the last.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn accounts_page(&self, after: i64, rows: i32) -> Result<Option<EntryPage>, BooksError> {
-        let query = sqlx::query_as("SELECT account, 0::bigint AS version, seen, deviations FROM accounts_page($1, $2)");
+    pub async fn accounts_page(&self, after: i64, rows: i32) -> Result<Option<AccountPage>, BooksError> {
+        let query = sqlx::query_as("SELECT account, seen, deviations FROM accounts_page($1, $2)");
         Ok(query.bind(after).bind(rows).fetch_optional(self.pool()).await?)
     }
 

@@ -23,6 +23,7 @@ const DEVIATIONS_MAX: usize = 1_000;
 pub struct FullPass {
     account: i64,
     version: i64,
+    transit: Option<String>,
     balance: i64,
     is_over: bool,
     /// How many entries it has looked at.
@@ -44,9 +45,9 @@ impl FullPass {
         }
         let began = Instant::now();
         if self.accounts == 0
-            && let Some(page) = books.books_page(self.account, self.version, PAGE).await?
+            && let Some(page) = books.books_page((self.account, self.version, self.transit()), PAGE).await?
         {
-            (self.account, self.version) = (page.account, page.version);
+            (self.account, self.version, self.transit) = (page.account, page.version, Some(page.transit));
             self.entries += page.seen;
             self.deviations.extend(page.deviations.0);
         } else if let Some(page) = books.accounts_page(self.balance, PAGE).await? {
@@ -60,6 +61,10 @@ impl FullPass {
         // It rests for as long as it works, so that transitions hardly notice.
         tokio::time::sleep(began.elapsed()).await;
         Ok(true)
+    }
+
+    fn transit(&self) -> &str {
+        self.transit.as_deref().unwrap_or("0")
     }
 
     /// Whether it has seen so much amiss that it looked no further.

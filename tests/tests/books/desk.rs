@@ -11,7 +11,7 @@ use backstop_domain::{
 };
 use backstop_tests::{Database, books_checker};
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 /// How long anything may take that is waited for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -215,9 +215,9 @@ impl Desk {
     }
 
     /// Runs a statement as the owner, whom no trigger and no foreign key holds back here.
-    pub(crate) async fn damage(&mut self, sql: &'static str) {
+    pub(crate) async fn damage(&mut self, sql: &str) {
         sqlx::raw_sql("SET session_replication_role = replica").execute(&mut self.owner).await.unwrap();
-        let done = sqlx::raw_sql(sql).execute(&mut self.owner).await.unwrap();
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.owner).await.unwrap();
         assert!(done.rows_affected() > 0, "touched nothing: {sql}");
         sqlx::raw_sql("RESET session_replication_role").execute(&mut self.owner).await.unwrap();
     }

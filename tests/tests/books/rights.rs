@@ -7,6 +7,7 @@ use crate::desk::{Desk, order};
 
 /// All that the worker may call.
 const CALLABLE: &[&str] = &[
+    "account_deviation",
     "account_freeze",
     "account_unfreeze",
     "accounts_page",
@@ -19,12 +20,12 @@ const CALLABLE: &[&str] = &[
     "check_deposits",
     "check_fills",
     "check_intents",
-    "check_strange_orders",
     "check_orders",
     "check_outbox",
     "check_reservations",
     "check_rewards",
     "check_settled",
+    "check_strange_orders",
     "check_transit",
     "check_withdrawals",
     "custody_books",

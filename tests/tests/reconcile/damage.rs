@@ -33,6 +33,11 @@ async fn a_payout_whose_transit_is_not_that_of_its_entries_and_one_that_stands_s
     is_found(&world, amount("0.3"), amount("0.25"), &[format!("payout_transit_differs {id}")]).await;
     let since = |when: &str| format!("UPDATE payouts SET changed_at = {when} WHERE payout_id = '{id}'");
     is_found(&world, since("now() - interval '3 hours'"), since("now()"), &[format!("payout_stuck {id}")]).await;
+    let unsent = |state: &str, age: &str| {
+        format!("UPDATE payouts SET state = '{state}', changed_at = now() - interval '{age}' WHERE payout_id = '{id}'")
+    };
+    let stuck = [format!("payout_stuck {id}")];
+    is_found(&world, unsent("opened", "20 minutes"), unsent("attempted", "0"), &stuck).await;
     world.disarm("venue_confirm.before");
     assert_eq!(world.ended(&id).await.kind(), "settled");
     assert_eq!(found(&world).await, Vec::<String>::new());
@@ -80,9 +85,20 @@ async fn an_intent_that_stands_still_or_was_done_without_being_processed() {
     let inconsistent = [format!("intent_inconsistent intent/{id}")];
     let gone = format!("DELETE FROM receipts WHERE key = '{id}'");
     let back = format!("INSERT INTO receipts (consumer, key) VALUES ('ExecuteIntent', '{id}')");
-    is_found(&world, gone, back, &inconsistent).await;
+    is_found(&world, gone.clone(), back.clone(), &inconsistent).await;
     let failed = |state: &str| format!("UPDATE intents SET state = '{state}' WHERE intent_id = '{id}'");
     is_found(&world, failed("failed"), failed("done"), &inconsistent).await;
+    let unprocessed = format!("{}; {gone}", failed("failed"));
+    is_found(&world, unprocessed, format!("{}; {back}", failed("done")), &inconsistent).await;
+    for other in ["attempted", "void"] {
+        let order = |state: &str| {
+            format!("UPDATE orders SET state = '{state}' WHERE order_id = (SELECT order_id FROM intents WHERE intent_id = '{id}')")
+        };
+        damage(&world, order(other)).await;
+        assert!(found(&world).await.contains(&inconsistent[0]), "{other}");
+        damage(&world, order("placed")).await;
+        assert_eq!(found(&world).await, Vec::<String>::new());
+    }
     let waiting = format!(
         "UPDATE intents SET state = 'claimed', ended_at = NULL, changed_at = now() - interval '1 hour' WHERE intent_id = '{id}';
          DELETE FROM receipts WHERE key = '{id}'"

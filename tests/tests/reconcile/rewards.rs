@@ -40,4 +40,10 @@ async fn a_reward_whose_parts_are_not_its_amount_or_not_its_credits() {
         damage(&world, undone).await;
         assert_eq!(found(&world).await, Vec::<String>::new(), "after {done}");
     }
+    let unpaid = format!(
+        "DELETE FROM entries WHERE key = 'reward/' || (SELECT reward_id FROM rewards)
+            AND account = (SELECT id FROM accounts WHERE owner = '{user}' AND asset = 'BTC')"
+    );
+    damage(&world, unpaid).await;
+    assert!(found(&world).await.contains(&credits));
 }
