@@ -40,6 +40,9 @@ pub use venue_checks::{ComparedOrder, CustodyOrder, CustodyRow, Explained, OwedR
 /// The migrations that make the books.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
+/// How long one statement may take. Every transition is one, so none takes longer to commit.
+pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(10);
+
 /// A handle on the books. Cheap to clone; all clones share one pool.
 #[derive(Clone, Debug)]
 pub struct Books {
@@ -54,7 +57,8 @@ impl Books {
     /// # Errors
     /// When the first connection can't be made.
     pub async fn connect(options: PgConnectOptions, connections_max: u32) -> Result<Self, BooksError> {
-        let options = options.options([("search_path", "backstop"), ("statement_timeout", "10s")]);
+        let statement_max = format!("{}", STATEMENT_MAX.as_millis());
+        let options = options.options([("search_path", "backstop"), ("statement_timeout", statement_max.as_str())]);
         let pool = PgPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(Duration::from_secs(5))

@@ -182,6 +182,24 @@ impl Books {
         Ok(query.bind(after).bind(rows).fetch_optional(self.pool()).await?)
     }
 
+    /// A mark below which every transaction that may still commit something now has its id.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn horizon(&self) -> Result<String, BooksError> {
+        let sql = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text";
+        Ok(sqlx::query_scalar(sql).fetch_one(self.pool()).await?)
+    }
+
+    /// Whether every transaction below such a mark is over.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn has_passed(&self, horizon: &str) -> Result<bool, BooksError> {
+        let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8";
+        Ok(sqlx::query_scalar(sql).bind(horizon).fetch_one(self.pool()).await?)
+    }
+
     /// Every venue that the books know.
     ///
     /// # Errors

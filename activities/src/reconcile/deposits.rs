@@ -34,7 +34,7 @@ pub(super) async fn check(
     let (since_ms, now_ms) = books.watermark(&since(&input.venue)).await?;
     let (from_ms, complete) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
     // What came in just now is booked by whoever reads deposits, before the second look.
-    let deviations = seen_twice(rhythm, || look(books, venue, &input.venue, from_ms, since_ms)).await?;
+    let deviations = seen_twice(books, rhythm, || look(books, venue, &input.venue, from_ms, since_ms)).await?;
     let note = match since_ms {
         Some(_) => "deposits of a week, on both sides",
         None => "deposits of a week that are booked; nobody has read the venue's own yet",

@@ -26,7 +26,8 @@ pub(crate) async fn check(
     let check = format!("payouts/{}", input.venue);
     let (_, now_ms) = books.watermark(&check).await?;
     let (from_ms, complete) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
-    let deviations = seen_twice(Duration::ZERO, || look(books, venue, visibility, &input.venue, from_ms)).await?;
+    let deviations =
+        seen_twice(books, Duration::ZERO, || look(books, venue, visibility, &input.venue, from_ms)).await?;
     let note = "payouts that are open or were so within a week, and the venue's withdrawals".to_owned();
     told(books, (&check, complete), &input.run, &deviations, note).await
 }

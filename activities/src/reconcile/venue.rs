@@ -1,6 +1,11 @@
 //! A venue's records held against the books, on that venue's own task queue.
 
-use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use backstop_domain::reconcile::{CheckReport, Deviation};
 use serde::{Deserialize, Serialize};
@@ -10,7 +15,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use super::{custody::Holding, deposits, orders, payouts, report};
 use crate::{
     beat::beating,
-    books::Books,
+    books::{Books, STATEMENT_MAX},
     failure::Failure,
     venue::{LookupFailed, PayoutVenue, Spot},
 };
@@ -21,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The venue stamps its records with its own clock: look a little further than now.
 pub(super) const AHEAD_MS: i64 = 60_000;
+/// Between two questions whether what was under way has ended.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 pub(super) const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The input of a venue's check.
@@ -107,8 +114,12 @@ pub(super) async fn look_back(
 }
 
 /// Believes what two looks say alike, a pause apart: of a row that did not move in between, as its version is among what
-/// they say.
-pub(super) async fn seen_twice<F>(pause: Duration, look: impl Fn() -> F) -> Result<Vec<Deviation>, Failure>
+/// they say. What was being booked at the first look is committed at the second, or will not be.
+pub(super) async fn seen_twice<F>(
+    books: &Books,
+    pause: Duration,
+    look: impl Fn() -> F,
+) -> Result<Vec<Deviation>, Failure>
 where
     F: Future<Output = Result<Vec<Deviation>, Failure>>,
 {
@@ -116,7 +127,12 @@ where
     if first.is_empty() {
         return Ok(first);
     }
+    let horizon = books.horizon().await?;
     tokio::time::sleep(pause.max(LOOK_AGAIN)).await;
+    let until = Instant::now() + STATEMENT_MAX;
+    while !books.has_passed(&horizon).await? && Instant::now() < until {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
     let mut second = look().await?;
     second.retain(|deviation| first.contains(deviation));
     let mut known = HashSet::new();

@@ -87,7 +87,10 @@ async fn what_is_wrong_with_the_new_is_found_at_once_and_with_its_accounts() {
             "UPDATE accounts SET available = available + 1 WHERE owner = 'bob' AND asset = 'BTC'",
             "account_differs account/bob/BTC",
         ),
-        ("UPDATE accounts SET locked = locked + 1 WHERE owner = 'bob' AND asset = 'BTC'", "account_differs account/bob/BTC"),
+        (
+            "UPDATE accounts SET locked = locked + 1 WHERE owner = 'bob' AND asset = 'BTC'",
+            "account_differs account/bob/BTC",
+        ),
         ("UPDATE accounts SET head = '\\x00' WHERE owner = 'bob' AND asset = 'BTC'", "account_differs account/bob/BTC"),
         ("DELETE FROM entries WHERE key = 'refund/settled/open'", "entry_broken entry/refund/settled/settle/1"),
     ] {

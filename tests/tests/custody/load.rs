@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use backstop_tests::{End, World, books_checker};
 use serde_json::json;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::reconcile;
 
 /// How long it goes on, unless `CUSTODY_LOAD_S` says so.
 const LOAD: Duration = Duration::from_secs(20);
+/// How long a booking takes to commit.
+const LATE: Duration = Duration::from_secs(3);
 const CHECKS: &[&str] = &["adopt", "seal", "books", "transit", "reservations", "intents", "venues"];
 
 fn word() -> serde_json::Value {
@@ -29,8 +32,19 @@ async fn maker(world: &World, tick_ms: u64) -> String {
     id
 }
 
-/// Strategies that trade in a market that moves, trades that show late, answers that come late, refunds and deposits, read and
-/// unread.
+/// A deposit that the exchange shows while another reader's booking takes its time to commit.
+async fn booked_late(world: &World, tag: &str) -> PgConnection {
+    let id = Uuid::now_v7().simple().to_string();
+    let mut books = world.database.worker().await;
+    sqlx::raw_sql("BEGIN").execute(&mut books).await.unwrap();
+    let observe = sqlx::query("SELECT deposit_observe('binance', $1, 'BTC', 'BTC', 0.1, $2)").bind(&id).bind(tag);
+    observe.execute(&mut books).await.unwrap();
+    world.exchange.deposit_as(&id, tag, "BTC", "0.1", 1).await;
+    books
+}
+
+/// Strategies that trade in a market that moves, trades that show late, answers that come late, bookings that commit late,
+/// refunds and deposits, read and unread.
 #[tokio::test]
 async fn nothing_is_found_while_everything_is_as_it_should_be() {
     let seconds = std::env::var("CUSTODY_LOAD_S").ok().and_then(|text| text.parse().ok());
@@ -45,6 +59,9 @@ async fn nothing_is_found_while_everything_is_as_it_should_be() {
     {
         world.exchange.fault_for_all(path, late(300, u32::try_from(n).unwrap())).await;
     }
+    let depositor = world.depositor().await;
+    let route = sqlx::query("INSERT INTO deposit_routes (venue, tag, owner) VALUES ('binance', $1, $1)");
+    route.bind(&depositor).execute(&mut world.database.owner().await).await.unwrap();
     let makers = [maker(&world, 500).await, maker(&world, 700).await];
     let began = Instant::now();
     let (mut refunds, mut runs, mut stood_still) = (Vec::new(), 0, 0);
@@ -54,7 +71,12 @@ async fn nothing_is_found_while_everything_is_as_it_should_be() {
         world.exchange.set(json!({"prices": {"BTCUSDT": price}})).await;
         let refund = world.true_refund().await;
         refunds.push(world.start(&refund).await);
-        let report = reconcile(&world, CHECKS).await;
+        let mut late = booked_late(&world, &depositor).await;
+        let commit = async {
+            tokio::time::sleep(LATE).await;
+            sqlx::raw_sql("COMMIT").execute(&mut late).await.unwrap();
+        };
+        let (report, ()) = futures::join!(reconcile(&world, CHECKS), commit);
         assert!(report.checks.iter().all(|check| check.looked && check.deviations == 0), "{report:?}");
         assert!(report.findings.is_empty() && report.summary == "nothing is wrong", "{report:?}");
         runs += 1;

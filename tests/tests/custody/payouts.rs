@@ -120,3 +120,22 @@ async fn one_that_is_paid_long_ago_and_not_settled() {
     world.reaches(&id, "settled").await;
     finds_nothing(&world).await;
 }
+
+/// Every send is on record before it is made, so the books have lost this one. Whoever is about to send looks first.
+#[tokio::test]
+async fn one_that_was_sent_and_the_books_know_of_no_attempt() {
+    let world = World::new().await;
+    let refund = world.true_refund().await;
+    let id = payout_id(&refund);
+    world.arm("venue_submit.before", "hang");
+    world.start(&refund).await;
+    world.held_at("venue_submit.before").await;
+    finds_nothing(&world).await;
+    let made = json!({"client_id": client_id(&id), "coin": "BTC", "amount": "0.25", "debit": true});
+    world.exchange.withdraw(made).await;
+    finds(&world, &[format!("Critical withdrawal_without_attempt {id}")]).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+    world.disarm("venue_submit.before");
+    world.reaches(&id, "settled").await;
+    assert_eq!(world.exchange.withdrawals(&id).await.len(), 1);
+}

@@ -92,7 +92,9 @@ async fn an_intent_that_stands_still_or_was_done_without_being_processed() {
     is_found(&world, unprocessed, format!("{}; {back}", failed("done")), &inconsistent).await;
     for other in ["attempted", "void"] {
         let order = |state: &str| {
-            format!("UPDATE orders SET state = '{state}' WHERE order_id = (SELECT order_id FROM intents WHERE intent_id = '{id}')")
+            format!(
+                "UPDATE orders SET state = '{state}' WHERE order_id = (SELECT order_id FROM intents WHERE intent_id = '{id}')"
+            )
         };
         damage(&world, order(other)).await;
         assert!(found(&world).await.contains(&inconsistent[0]), "{other}");
