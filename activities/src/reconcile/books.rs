@@ -58,8 +58,8 @@ impl FullPass {
             self.deviations.extend(books.seals_broken().await?);
             self.is_over = true;
         }
-        // It rests for as long as it works, so that transitions hardly notice.
-        tokio::time::sleep(began.elapsed()).await;
+        // It rests for twice as long as it works, so that transitions hardly notice.
+        tokio::time::sleep(2 * began.elapsed()).await;
         Ok(true)
     }
 

@@ -65,7 +65,7 @@ async fn measure() -> Result<()> {
         let (seen, peak) = in_a_process(&database.url()).await?;
         let all = began.elapsed();
         println!(
-            "  {seen} entries: {NEW} new ones {} ms; all of them {} ms, half of it rest: {}.{} % of that; {} MiB at most",
+            "  {seen} entries: {NEW} new ones {} ms; all of them {} ms, two thirds of it rest: {}.{} % of that; {} MiB at most",
             news.as_millis(),
             all.as_millis(),
             news.as_micros() * 100 / all.as_micros(),
