@@ -90,7 +90,7 @@ impl Golden {
             skippable: Vec::new(),
             anothers: Vec::new(),
         };
-        golden.note(&Variant::Plain, &plain.world.passed());
+        golden.note(operation.as_ref(), &Variant::Plain, &plain.world.passed());
         golden.anothers = golden.steps().into_iter().filter(|step| operation.is_anothers(step)).collect();
         golden.ordered = golden.steps().into_iter().filter(|step| !operation.is_unordered(step)).collect();
         golden.skippable = golden.steps().into_iter().filter(|step| operation.is_skippable(step)).collect();
@@ -109,18 +109,18 @@ impl Golden {
             (variant, run.world.passed())
         });
         for (variant, passed) in futures::future::join_all(others).await {
-            golden.note(&variant, &passed);
+            golden.note(operation.as_ref(), &variant, &passed);
         }
         golden
     }
 
-    fn note(&mut self, variant: &Variant, passed: &[String]) {
+    fn note(&mut self, operation: &dyn Operation, variant: &Variant, passed: &[String]) {
         for point in passed {
             // A refusal can be forgotten wherever it was heard; the others are as plain as the plain one at first.
             let known = |(other, known): &(Variant, String)| {
                 known == point && (other == variant || *variant != Variant::Refused)
             };
-            let covered = *variant != Variant::Plain && self.anothers.contains(point);
+            let covered = *variant != Variant::Plain && operation.is_anothers(point);
             if !covered && !self.points.iter().any(known) {
                 self.points.push((variant.clone(), point.clone()));
             }
