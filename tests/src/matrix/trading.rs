@@ -125,10 +125,10 @@ impl Trading {
 }
 
 fn open_of(orders: &[Value]) -> BTreeSet<String> {
-    orders.iter().filter(is_open).map(|order| text(order, "client_id")).collect()
+    orders.iter().filter(|order| is_open(order)).map(|order| text(order, "client_id")).collect()
 }
 
-fn is_open(order: &&Value) -> bool {
+fn is_open(order: &Value) -> bool {
     matches!(order["state"].as_str(), Some("NEW" | "PARTIALLY_FILLED"))
 }
 
