@@ -92,7 +92,7 @@ CREATE TABLE findings (
     -- The check that looks for it, and closes it when it is gone. Without one it is something that has happened: it stays
     -- until what it asks for is done, or somebody answers for it.
     found_by   text,
-    -- The run of the check that saw it first, and whether that has frozen the account concerned.
+    -- The run that has frozen the account concerned for it; and whether that was frozen, for this or before.
     run        text,
     froze      boolean NOT NULL DEFAULT false,
     -- How large it is, in a word that stays the same while nothing gets worse.

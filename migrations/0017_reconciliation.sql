@@ -25,16 +25,19 @@ CREATE TRIGGER findings_close_event AFTER UPDATE OF state ON findings
 CREATE TRIGGER findings_stay BEFORE DELETE ON findings FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 
 -- Takes down what a check has come to: opens or refreshes a finding for each deviation, and closes those of the same check
--- that are gone, if the look was complete. A critical one that is new freezes its account; once a run has frozen so many,
--- it is not single accounts that are wrong: everything is halted instead. Said again, it changes nothing.
+-- that are gone: those that it looked far enough back for, first seen since `p_closes_from_ms` (null: none), or that somebody
+-- answers for, unless what it saw of them is not certain. A critical one freezes its account, once; when a run has frozen so
+-- many, it is not single accounts that are wrong: everything is halted, and the next runs freeze the others. Said again, it
+-- changes nothing.
 CREATE FUNCTION findings_report(
-    p_check text, p_run text, p_complete boolean, p_deviations jsonb, p_freezes_max int
+    p_check text, p_run text, p_closes_from_ms bigint, p_deviations jsonb, p_unclear jsonb, p_freezes_max int
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     d        record;
     v_id     bigint;
     v_new    boolean;
+    v_froze  boolean;
     v_opened int := 0;
     v_frozen int := 0;
     v_beyond int := 0;
@@ -45,21 +48,23 @@ BEGIN
     FOR d IN
         SELECT * FROM jsonb_populate_recordset(NULL::deviation, p_deviations) ORDER BY kind, subject
     LOOP
-        INSERT INTO findings AS f (kind, subject, severity, evidence, found_by, run, measure)
-        VALUES (d.kind, d.subject, d.severity, coalesce(d.evidence, '{}'), p_check, p_run, coalesce(d.measure, ''))
+        -- One that a transition has told of first is this check's from now on.
+        INSERT INTO findings AS f (kind, subject, severity, evidence, found_by, measure)
+        VALUES (d.kind, d.subject, d.severity, coalesce(d.evidence, '{}'), p_check, coalesce(d.measure, ''))
         ON CONFLICT (kind, subject) WHERE state = 'open' DO UPDATE
            SET last_seen = clock_timestamp(), evidence = excluded.evidence, severity = excluded.severity,
-               measure = excluded.measure,
-               acknowledged_by = CASE f.measure WHEN excluded.measure THEN f.acknowledged_by END,
-               acknowledged_at = CASE f.measure WHEN excluded.measure THEN f.acknowledged_at END
-        RETURNING f.id, f.xmax = 0 INTO v_id, v_new;
-        CONTINUE WHEN NOT v_new;
-        v_opened := v_opened + 1;
-        CONTINUE WHEN d.severity <> 'critical' OR d.owner IS NULL;
-        IF (SELECT count(*) FROM findings WHERE run = p_run AND froze) >= p_freezes_max THEN
-            v_beyond := v_beyond + 1;
-        ELSIF account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject)) THEN
+               measure = excluded.measure, found_by = coalesce(f.found_by, excluded.found_by),
+               acknowledged_by = CASE WHEN (f.measure, f.severity) = (excluded.measure, excluded.severity) THEN f.acknowledged_by END,
+               acknowledged_at = CASE WHEN (f.measure, f.severity) = (excluded.measure, excluded.severity) THEN f.acknowledged_at END
+        RETURNING f.id, f.xmax = 0, f.froze INTO v_id, v_new, v_froze;
+        v_opened := v_opened + v_new::int;
+        CONTINUE WHEN d.severity <> 'critical' OR v_froze OR NOT EXISTS (SELECT FROM assets WHERE asset = d.asset) OR d.owner IS NULL;
+        IF EXISTS (SELECT FROM accounts WHERE owner = d.owner AND asset = d.asset AND frozen_by IS NOT NULL) THEN
             UPDATE findings SET froze = true WHERE id = v_id;
+        ELSIF (SELECT count(*) FROM findings WHERE run = p_run AND froze) >= p_freezes_max THEN
+            v_beyond := v_beyond + v_new::int;
+        ELSIF account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject)) THEN
+            UPDATE findings SET froze = true, run = p_run WHERE id = v_id;
             v_frozen := v_frozen + 1;
         END IF;
     END LOOP;
@@ -69,13 +74,12 @@ BEGIN
         PERFORM find('too_many_deviations', p_check, 'critical', jsonb_build_object(
             'run', p_run, 'frozen', p_freezes_max, 'beyond', v_beyond));
     END IF;
-    IF p_complete THEN
-        UPDATE findings AS f SET state = 'closed', last_seen = clock_timestamp()
-         WHERE f.state = 'open' AND f.found_by = p_check
-           AND NOT EXISTS (SELECT FROM jsonb_populate_recordset(NULL::deviation, p_deviations) AS x
-                            WHERE (x.kind, x.subject) = (f.kind, f.subject));
-        GET DIAGNOSTICS v_closed = ROW_COUNT;
-    END IF;
+    UPDATE findings AS f SET state = 'closed', last_seen = clock_timestamp()
+     WHERE f.state = 'open' AND f.found_by = p_check AND p_closes_from_ms IS NOT NULL
+       AND (f.first_seen >= 'epoch'::timestamptz + p_closes_from_ms * interval '1 ms' OR f.acknowledged_by IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM jsonb_populate_recordset(NULL::deviation, p_deviations || p_unclear) AS x
+                        WHERE (x.kind, x.subject) = (f.kind, f.subject));
+    GET DIAGNOSTICS v_closed = ROW_COUNT;
     RETURN jsonb_build_object('opened', v_opened, 'closed', v_closed, 'frozen', v_frozen, 'halted', v_beyond > 0);
 END $$;
 
@@ -275,7 +279,7 @@ LANGUAGE sql STABLE AS $$
       FROM summed ORDER BY account DESC LIMIT 1;
 $$;
 
--- One page of accounts: the balances, what is in transit of one without entries, and what was sealed of them.
+-- One page of accounts: the balances, and what is in transit of one without entries.
 CREATE FUNCTION accounts_page(p_after bigint, p_rows int)
 RETURNS TABLE (account bigint, seen bigint, deviations jsonb)
 LANGUAGE sql STABLE AS $$
@@ -286,11 +290,6 @@ LANGUAGE sql STABLE AS $$
         UNION ALL
         SELECT id, 'it has money in transit without an entry' FROM page AS p
          WHERE version = 0 AND EXISTS (SELECT FROM payouts AS x WHERE x.account = p.id AND in_transit > 0)
-        UNION ALL
-        SELECT p.id, format('version %s is not what was sealed', h.version)
-          FROM page AS p JOIN seal_heads AS h ON h.account = p.id
-          LEFT JOIN entries AS e ON e.account = h.account AND e.version = h.version
-         WHERE e.hash IS DISTINCT FROM h.head
     )
     SELECT (SELECT max(id) FROM page), (SELECT count(*) FROM page), coalesce(jsonb_agg(d), '[]')
       FROM (SELECT DISTINCT ON (f.id) d.* FROM faults AS f JOIN accounts AS a ON a.id = f.id,
@@ -298,12 +297,38 @@ LANGUAGE sql STABLE AS $$
     HAVING (SELECT count(*) FROM page) > 0;
 $$;
 
--- Whether every seal is made of the one before it and of its heads.
-CREATE FUNCTION seals_broken() RETURNS SETOF deviation
+-- One page of what was sealed of the accounts.
+CREATE FUNCTION heads_page(p_account bigint, p_seq bigint, p_rows int)
+RETURNS TABLE (account bigint, seq bigint, seen bigint, deviations jsonb)
 LANGUAGE sql STABLE AS $$
-    SELECT 'seal_broken', format('seal/%s', s.seq), 'critical', '', NULL, NULL,
-           jsonb_build_object('why', 'its digest is not that of its heads and the seal before it')
-      FROM (SELECT seq, digest, lag(digest) OVER (ORDER BY seq) AS before FROM seals) AS s
-     WHERE s.seq > 0
-       AND s.digest IS DISTINCT FROM sha256(s.before || (SELECT heads_digest(array_agg(h)) FROM seal_heads AS h WHERE h.seq = s.seq));
+    WITH page AS MATERIALIZED (
+        SELECT * FROM seal_heads AS h WHERE (h.account, h.seq) > (p_account, p_seq) ORDER BY h.account, h.seq LIMIT p_rows
+    ), faults AS (
+        SELECT DISTINCT ON (h.account) h.account, format('version %s is not what was sealed', h.version) AS fault
+          FROM page AS h LEFT JOIN entries AS e ON e.account = h.account AND e.version = h.version
+         WHERE e.hash IS DISTINCT FROM h.head
+         ORDER BY h.account, h.version
+    )
+    SELECT account, seq, (SELECT count(*) FROM page),
+           (SELECT coalesce(jsonb_agg(d), '[]')
+              FROM faults AS f JOIN accounts AS a ON a.id = f.account, LATERAL account_deviation(a, f.fault) AS d)
+      FROM page ORDER BY account DESC, seq DESC LIMIT 1;
+$$;
+
+-- One page of seals: whether each is made of the one before it and of its heads.
+CREATE FUNCTION seals_page(p_seq bigint, p_rows int) RETURNS TABLE (seq bigint, seen bigint, deviations jsonb)
+LANGUAGE sql STABLE AS $$
+    WITH page AS MATERIALIZED (
+        SELECT * FROM seals AS s WHERE s.seq > p_seq ORDER BY s.seq LIMIT p_rows
+    ), broken AS (
+        SELECT s.seq FROM page AS s
+         WHERE s.digest IS DISTINCT FROM
+               sha256((SELECT digest FROM seals AS b WHERE b.seq = s.seq - 1)
+                      || (SELECT heads_digest(array_agg(h)) FROM seal_heads AS h WHERE h.seq = s.seq))
+    )
+    SELECT max(seq), count(*),
+           (SELECT coalesce(jsonb_agg(ROW('seal_broken', format('seal/%s', seq), 'critical', '', NULL, NULL,
+                jsonb_build_object('why', 'its digest is not that of its heads and the seal before it'))::deviation), '[]')
+              FROM broken)
+      FROM page HAVING count(*) > 0;
 $$;

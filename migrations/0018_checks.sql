@@ -6,6 +6,13 @@ SET LOCAL search_path = backstop, public;
 CREATE INDEX payouts_changed ON payouts (changed_at);
 CREATE INDEX intents_changed ON intents (changed_at);
 
+-- What a check has found it looks at until it is gone, however old it is by then.
+CREATE FUNCTION found_by(p_check text, p_prefix text) RETURNS text[]
+LANGUAGE sql STABLE AS $$
+    SELECT array_agg(substr(subject, length(p_prefix) + 1)) FROM findings
+     WHERE state = 'open' AND found_by = p_check AND starts_with(subject, p_prefix);
+$$;
+
 -- Money in transit is that of the open payouts, payout by payout; and none of them stands still for too long.
 CREATE FUNCTION check_transit() RETURNS SETOF deviation
 LANGUAGE sql STABLE AS $$
@@ -17,16 +24,18 @@ LANGUAGE sql STABLE AS $$
                      WHERE key IN (p.payout_id || '/open', p.payout_id || '/abandon', p.payout_id || '/return',
                                    p.payout_id || '/settle')) AS e
      WHERE (p.state IN ('awaiting_approval', 'queued', 'opened', 'attempted', 'needs_operator')
-            OR p.changed_at > clock_timestamp() - interval '1 day')
+            OR p.changed_at > statement_timestamp() - interval '1 day'
+            OR p.payout_id = ANY (found_by('transit', '')))
        AND e.transit <> p.in_transit
     UNION ALL
-    -- An approval may take a day, an operator as long as it takes: that is a finding of its own.
+    -- An approval may take a week. An operator is called by a finding of his own, and reminded here.
     SELECT 'payout_stuck', payout_id, 'warning', state, owner, asset,
            jsonb_build_object('state', state, 'since', changed_at, 'holder', holder)
       FROM payouts
-     WHERE state IN ('queued', 'opened') AND changed_at < clock_timestamp() - interval '15 minutes'
-        OR state = 'attempted' AND changed_at < clock_timestamp() - interval '2 hours'
-        OR state = 'awaiting_approval' AND changed_at < clock_timestamp() - interval '8 days';
+     WHERE state IN ('queued', 'opened') AND changed_at < statement_timestamp() - interval '15 minutes'
+        OR state = 'attempted' AND changed_at < statement_timestamp() - interval '2 hours'
+        OR state = 'needs_operator' AND changed_at < statement_timestamp() - interval '1 day'
+        OR state = 'awaiting_approval' AND changed_at < statement_timestamp() - interval '8 days';
 $$;
 
 -- What is locked is what the open reservations hold, and each of these belongs to something that lives.
@@ -62,7 +71,7 @@ LANGUAGE sql STABLE AS $$
     SELECT 'intent_stale', 'intent/' || intent_id, 'warning', state, NULL, NULL,
            jsonb_build_object('state', state, 'since', changed_at, 'holder', holder)
       FROM intents
-     WHERE state IN ('waiting', 'claimed') AND changed_at < clock_timestamp() - interval '15 minutes'
+     WHERE state IN ('waiting', 'claimed') AND changed_at < statement_timestamp() - interval '15 minutes'
     UNION ALL
     SELECT 'intent_inconsistent', 'intent/' || i.intent_id, 'critical', f.fault, o.owner,
            CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END,
@@ -78,5 +87,6 @@ LANGUAGE sql STABLE AS $$
                WHEN o.state IN ('void', 'abandoned') AND i.state = 'done' THEN 'it is done, and its order never was'
            END AS fault) AS f
      WHERE f.fault IS NOT NULL
-       AND (i.state IN ('waiting', 'claimed') OR i.changed_at > clock_timestamp() - interval '1 day');
+       AND (i.state IN ('waiting', 'claimed') OR i.changed_at > statement_timestamp() - interval '1 day'
+            OR i.intent_id = ANY (found_by('intents', 'intent/')));
 $$;

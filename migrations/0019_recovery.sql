@@ -44,9 +44,14 @@ CREATE VIEW unfinished AS
 
 -- That an operation was started again is on the record. The operation's own rows say what it has done since.
 CREATE FUNCTION adoption_note(p_holder text, p_workflow text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
-    SELECT emit(p_holder, 'operation.adopted', jsonb_build_object('workflow_id', p_holder, 'workflow', p_workflow));
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    -- Not the operation's own aggregate: whose events are in order because whoever emits one holds the operation's row.
+    v_aggregate text := 'adoption/' || p_holder;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(v_aggregate, 0));
+    PERFORM emit(v_aggregate, 'operation.adopted', jsonb_build_object('workflow_id', p_holder, 'workflow', p_workflow));
+END $$;
 
 -- Restored from a backup, the books may have lost what a workflow knows to have happened: that a payout was opened, and
 -- how often it was attempted. It is taken down again, as a fact, and a critical finding says so. What the venue made of

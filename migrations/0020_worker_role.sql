@@ -27,13 +27,14 @@ GRANT EXECUTE ON FUNCTION
     reward_distribute, reward_abandon,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore, adoption_note,
     venue_slot, venue_back_off, venue_pace_set, halt, halt_lift,
-    findings_report, finding_acknowledge, seal, seal_check, seal_cursor, books_news, books_page, accounts_page, seals_broken,
+    findings_report, finding_acknowledge, seal, seal_check, seal_cursor, books_news, books_page, accounts_page, heads_page,
+    seals_page,
     check_transit, check_reservations, check_intents,
     once, endpoint_add, endpoint_remove, event_id, outbox_relay, stream_lease, stream_events, stream_delivered, stream_release,
     stream_failed, delivery_decide
 TO backstop_worker;
 -- Pure helpers that checkers use on what they may read anyway.
-GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt, entry_deviations, account_deviation, heads_digest TO backstop_worker;
+GRANT EXECUTE ON FUNCTION entry_text, attempt_live, receipt, entry_deviations, account_deviation, heads_digest, found_by TO backstop_worker;
 
 -- Functions of later migrations are not for everyone either.
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;

@@ -4,6 +4,9 @@
 SET LOCAL search_path = backstop, public;
 
 CREATE INDEX orders_venue_id ON orders (venue, venue_order_id);
+CREATE INDEX orders_venue_open ON orders (venue) WHERE state IN ('attempted', 'placed');
+CREATE INDEX orders_venue_ended ON orders (venue, changed_at) WHERE state = 'ended';
+CREATE INDEX orders_venue_signed ON orders (venue, signed_at);
 CREATE INDEX deposits_at ON deposits (venue, at);
 CREATE INDEX entries_house ON entries (account) WHERE counter LIKE 'house:%';
 
@@ -138,23 +141,23 @@ LANGUAGE sql STABLE AS $$
        AND (x.gone IS NOT NULL OR r.amount <> d.amount OR r.asset <> a.asset);
 $$;
 
--- The orders of a market that the venue is asked about: those that may be open there, and those that have ended lately.
-CREATE FUNCTION orders_to_compare(p_venue text, p_symbol text, p_from_ms bigint)
-RETURNS TABLE (order_id text, state text, venue_order_id text, signed_at_ms bigint)
+-- The orders of a market that may be open at the venue.
+CREATE FUNCTION orders_to_compare(p_venue text, p_symbol text) RETURNS TABLE (order_id text, state text, venue_order_id text)
 LANGUAGE sql STABLE AS $$
-    SELECT order_id, state, venue_order_id, at_ms(signed_at) FROM orders
-     WHERE venue = p_venue AND base || quote = p_symbol
-       AND (state IN ('attempted', 'placed')
-            OR state = 'ended' AND changed_at > 'epoch'::timestamptz + p_from_ms * interval '1 ms');
+    SELECT order_id, state, venue_order_id FROM orders
+     WHERE venue = p_venue AND base || quote = p_symbol AND state IN ('attempted', 'placed');
 $$;
 
 -- Orders of the venue under ids like ours that the books don't know, or know not to be open, or not to have traded. One that
--- came to nothing is nobody's business. One that was cancelled may bear another id, and is known by the venue's.
+-- came to nothing is nobody's business. One that was cancelled may bear another id, and is known by the venue's. Of one that is about
+-- to be sent here, and is there, the books have lost the attempt: whoever is about to send it looks first, and must not be frozen.
 CREATE FUNCTION check_strange_orders(p_venue text, p_symbol text, p_orders jsonb) RETURNS SETOF deviation
 LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN o.order_id IS NULL THEN 'order_without_record'
+                WHEN o.state = 'opened' THEN 'order_without_attempt'
                 WHEN r.open THEN 'order_open_at_venue' ELSE 'order_executed_differs' END,
-           'order/' || r.client_id, 'critical', coalesce(o.state, ''), o.owner, CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END,
+           'order/' || r.client_id, 'critical', coalesce(o.state, ''), CASE o.state WHEN 'opened' THEN NULL ELSE o.owner END,
+           CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END,
            jsonb_build_object('venue', p_venue, 'symbol', p_symbol, 'client_id', r.client_id, 'venue_order_id', r.id,
                'executed', r.executed::text, 'state', o.state, 'version', o.version)
       FROM jsonb_to_recordset(p_orders) AS r (id text, client_id text, open boolean, executed numeric)
@@ -163,7 +166,7 @@ LANGUAGE sql STABLE AS $$
        AND CASE WHEN o.order_id IS NULL
                 THEN NOT EXISTS (SELECT FROM orders AS k WHERE k.venue = p_venue AND k.base || k.quote = p_symbol
                                     AND k.venue_order_id = r.id)
-                ELSE o.state IN ('void', 'abandoned') OR o.state = 'ended' AND r.open END;
+                ELSE o.state IN ('opened', 'void', 'abandoned') OR o.state = 'ended' AND r.open END;
 $$;
 
 -- The orders of a market against the venue's records: those that are open here, and those that ended since `p_from_ms`.
@@ -229,7 +232,7 @@ LANGUAGE sql STABLE AS $$
       FROM orders AS o JOIN fills AS f USING (order_id)
      WHERE o.venue = p_venue AND o.base || o.quote = p_symbol
        -- Then all of its trades are among those that were read.
-       AND at_ms(o.signed_at) > p_from_ms + 60000 AND at_ms(f.at) < p_looked_at_ms
+       AND o.signed_at > 'epoch'::timestamptz + (p_from_ms + 60000) * interval '1 ms' AND at_ms(f.at) < p_looked_at_ms
        AND NOT EXISTS (SELECT FROM trades AS t WHERE t.trade_id = f.trade_id AND t.order_id = o.venue_order_id);
 $$;
 

@@ -4,12 +4,12 @@ SET LOCAL search_path = backstop, public;
 
 CREATE INDEX entries_rewards ON entries (at) WHERE kind = 'reward_pool';
 
--- Of every reward of the last day: its parts are what was allocated, its entries are what its rows say; and no pool has given
+-- Of every reward of the last day, and of those of which something was found: its parts are what was allocated, its entries are what its rows say; and no pool has given
 -- anything without a reward. A critical deviation freezes the pool.
 CREATE FUNCTION check_rewards() RETURNS SETOF deviation
 LANGUAGE sql STABLE AS $$
     WITH young AS MATERIALIZED (
-        SELECT * FROM rewards WHERE at > clock_timestamp() - interval '1 day'
+        SELECT * FROM rewards WHERE at > statement_timestamp() - interval '1 day' OR reward_id = ANY (found_by('rewards', 'reward/'))
     ), summed AS (
         SELECT y.*, (SELECT coalesce(sum(x.amount), 0) FROM reward_allocations AS x WHERE x.reward_id = y.reward_id) AS parts
           FROM young AS y
@@ -45,8 +45,8 @@ LANGUAGE sql STABLE AS $$
     SELECT 'reward_unknown', e.key, 'critical', '', a.owner, a.asset,
            jsonb_build_object('amount', trim_scale(-e.d_available)::text, 'why', 'the pool gave it, and there is no such reward')
       FROM entries AS e JOIN accounts AS a ON a.id = e.account
-     WHERE e.kind = 'reward_pool' AND e.at > clock_timestamp() - interval '1 day'
-       AND NOT EXISTS (SELECT FROM rewards WHERE 'reward/' || reward_id = e.key);
+     WHERE e.kind = 'reward_pool' AND (e.at > statement_timestamp() - interval '1 day' OR e.key = ANY (found_by('rewards', '')))
+       AND NOT EXISTS (SELECT FROM rewards WHERE reward_id = substr(e.key, 8));
 $$;
 
 GRANT EXECUTE ON FUNCTION check_rewards TO backstop_worker;

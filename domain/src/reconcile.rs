@@ -115,7 +115,7 @@ pub struct Report {
     pub checks: Vec<CheckReport>,
     /// What the books' entries came to.
     pub seal: Option<Seal>,
-    /// How many critical findings are open that nobody answers for.
+    /// How many critical findings are open.
     pub open_critical: u32,
     /// How many warnings.
     pub open_warnings: u32,

@@ -62,7 +62,7 @@ pub enum FindingsCommand {
         #[command(flatten)]
         books: BooksAddress,
     },
-    /// Answer for one: it is shown, but alarms no more until it gets worse
+    /// Answer for one: it is shown as answered for until it gets worse
     Ack {
         /// Its number
         id: i64,
@@ -88,7 +88,7 @@ pub struct Unfreeze {
     books: BooksAddress,
 }
 
-/// Runs the checks. Returns what to print, and the exit status: 1 when a critical finding is open that nobody answers for,
+/// Runs the checks. Returns what to print, and the exit status: 1 when a critical finding is open,
 /// else 2 when a check could not be made.
 ///
 /// # Errors

@@ -11,7 +11,11 @@ use backstop::{
     operate, outbox,
     reconcile::{self, Schedules},
     serve::serve,
-    stack::dev::{DevConfig, dev},
+    stack::{
+        DemoWorld,
+        dev::{DevConfig, dev},
+        make_demo_world,
+    },
 };
 use backstop_activities::books::{Books, MIGRATIONS};
 use clap::{Parser, Subcommand};
@@ -61,6 +65,8 @@ enum Command {
     /// Endpoints that events are published to, and what they have not taken
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Make the demo world: assets, networks and users in the books, and their deposits at the paper exchange
+    DemoWorld(DemoWorld),
     /// Run everything here: Temporal with its UI, Postgres, a paper exchange, a worker, demo users
     Dev(DevConfig),
 }
@@ -121,6 +127,7 @@ async fn main() -> ExitCode {
         Command::Unfreeze(options) => check::unfreeze(options).await.map(|text| print!("{text}")),
         Command::Schedules(Schedules::Apply(options)) => reconcile::apply(&options).await.map(|text| print!("{text}")),
         Command::Outbox(command) => outbox::run(command).await.map(|text| print!("{text}")),
+        Command::DemoWorld(config) => make_demo_world(&config).await,
         Command::Dev(config) => dev(config).await,
     };
     match result {

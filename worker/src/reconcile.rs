@@ -137,11 +137,21 @@ pub async fn apply(options: &Apply) -> Result<String> {
 /// When Temporal can't be reached, no worker serves, or the run fails.
 pub(crate) async fn run_now(temporal: &TemporalAddress, input: Option<Value>) -> Result<Report> {
     let client = temporal.connect().await?;
-    let options = WorkflowStartOptions::new(&temporal.task_queue, temporal.beside("reconcile-now"))
+    // One that looks at something else is another run.
+    let scope = input.as_ref().map(scope).unwrap_or_default();
+    let options = WorkflowStartOptions::new(&temporal.task_queue, temporal.beside(&format!("reconcile-now{scope}")))
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
         .static_summary("reconcile, by hand")
         .build();
     let input = RawInput::of(input.unwrap_or_else(|| Value::Object(serde_json::Map::new())));
     let run = client.start_workflow(Reconcile::run, input, options).await.context("starting the reconciliation")?;
     run.get_result(WorkflowGetResultOptions::default()).await.context("waiting for the reconciliation")
+}
+
+/// What a run is limited to, for its id.
+fn scope(input: &Value) -> String {
+    let mut checks: Vec<&str> = input["checks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    checks.sort_unstable();
+    let full = if input["full"] == true { "/full" } else { "" };
+    checks.iter().fold(full.to_owned(), |scope, check| format!("{scope}/{check}"))
 }

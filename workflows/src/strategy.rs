@@ -88,6 +88,10 @@ impl RunStrategy {
             }
             show(ctx);
         }
+        // What came during the last tick would be lost with this run.
+        if run.is_called_off(ctx) {
+            return run.stop(ctx).await;
+        }
         let ticks = ctx.state(|strategy| strategy.ticks.clone());
         ctx.continue_as_new(RawInput::of(run.request.continued(&ticks)), ContinueAsNewOptions::default())?;
         Ok(run.over(ctx, "goes on".into()))
@@ -201,8 +205,12 @@ impl Run {
             _ = stopped => {}
             _ = tick => {}
         }
-        let stopped = ctx.state(|strategy| strategy.stop.is_some());
-        (!stopped && !ctx.cancellation_token().is_cancelled()).then_some(place)
+        (!self.is_called_off(ctx)).then_some(place)
+    }
+
+    /// Whether somebody has stopped or cancelled it.
+    fn is_called_off(&self, ctx: &WorkflowContext<RunStrategy>) -> bool {
+        ctx.state(|strategy| strategy.stop.is_some()) || ctx.cancellation_token().is_cancelled()
     }
 
     /// One tick: each component in its turn, whatever the one before came to. False when the strategy runs no more.

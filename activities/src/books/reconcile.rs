@@ -4,6 +4,21 @@ use sqlx::{AssertSqlSafe, FromRow, types::Json};
 
 use super::{Books, BooksError};
 
+/// What a check has come to.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Its name: a finding is closed by the check that has found it.
+    pub check: &'a str,
+    /// The run that it belongs to.
+    pub run: &'a str,
+    /// Findings that were first seen since then are over when they are not seen now; none, without it.
+    pub closes_from_ms: Option<i64>,
+    /// What is wrong.
+    pub deviations: &'a [Deviation],
+    /// What may be wrong or not: nothing is opened for it, and nothing closed.
+    pub unclear: &'a [Deviation],
+}
+
 /// What is wrong with what is new in the books.
 #[derive(Debug)]
 pub struct News {
@@ -41,6 +56,19 @@ pub struct AccountPage {
     pub deviations: Json<Vec<Deviation>>,
 }
 
+/// A page of what was sealed.
+#[derive(Debug, FromRow)]
+pub struct HeadPage {
+    /// The last account that it looked at.
+    pub account: i64,
+    /// The last seal.
+    pub seq: i64,
+    /// How many rows it looked at.
+    pub seen: i64,
+    /// What is wrong with them.
+    pub deviations: Json<Vec<Deviation>>,
+}
+
 #[derive(FromRow)]
 struct Reported {
     opened: i64,
@@ -68,24 +96,19 @@ const FINDING: &str = "SELECT id, kind, subject, severity, state, acknowledged_b
   FROM findings";
 
 impl Books {
-    /// Takes down what a check has come to. `complete`: what it did not see is gone. At most `freezes_max` accounts are
-    /// frozen by one run; beyond, everything is halted. Said again, it changes nothing.
+    /// Takes down what a check has come to. At most `freezes_max` accounts are frozen by one run; beyond, everything is
+    /// halted. Said again, it changes nothing.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn findings_report(
-        &self,
-        check: &str,
-        run: &str,
-        complete: bool,
-        deviations: &[Deviation],
-        freezes_max: i32,
-    ) -> Result<CheckReport, BooksError> {
+    pub async fn findings_report(&self, look: &Look<'_>, freezes_max: i32) -> Result<CheckReport, BooksError> {
+        let Look { check, run, closes_from_ms, deviations, unclear } = *look;
         let query = sqlx::query_as::<_, Reported>(
             "SELECT (r ->> 'opened')::bigint AS opened, (r ->> 'closed')::bigint AS closed, (r ->> 'frozen')::bigint AS frozen
-               FROM findings_report($1, $2, $3, $4, $5) AS r",
+               FROM findings_report($1, $2, $3, $4, $5, $6) AS r",
         );
-        let query = query.bind(check).bind(run).bind(complete).bind(Json(deviations)).bind(freezes_max);
+        let query = query.bind(check).bind(run).bind(closes_from_ms).bind(Json(deviations)).bind(Json(unclear));
+        let query = query.bind(freezes_max);
         let reported = query.fetch_one(self.pool()).await?;
         let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(CheckReport {
@@ -148,16 +171,6 @@ impl Books {
         Ok(query.bind(seal.seq).bind(seal.entries).bind(&seal.digest).fetch_one(self.pool()).await?)
     }
 
-    /// Whether every seal is made of the one before it.
-    ///
-    /// # Errors
-    /// When the books can't be reached.
-    pub async fn seals_broken(&self) -> Result<Vec<Deviation>, BooksError> {
-        let sql = "SELECT coalesce(jsonb_agg(d), '[]') FROM seals_broken() AS d";
-        let Json(deviations) = sqlx::query_scalar(sql).fetch_one(self.pool()).await?;
-        Ok(deviations)
-    }
-
     /// The page of entries that follows another one; none after the last.
     ///
     /// # Errors
@@ -180,6 +193,24 @@ impl Books {
     pub async fn accounts_page(&self, after: i64, rows: i32) -> Result<Option<AccountPage>, BooksError> {
         let query = sqlx::query_as("SELECT account, seen, deviations FROM accounts_page($1, $2)");
         Ok(query.bind(after).bind(rows).fetch_optional(self.pool()).await?)
+    }
+
+    /// The next page of sealed heads after that one of that account; none after the last.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn heads_page(&self, account: i64, seq: i64, rows: i32) -> Result<Option<HeadPage>, BooksError> {
+        let query = sqlx::query_as("SELECT account, seq, seen, deviations FROM heads_page($1, $2, $3)");
+        Ok(query.bind(account).bind(seq).bind(rows).fetch_optional(self.pool()).await?)
+    }
+
+    /// The next page of seals after that one; none after the last.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn seals_page(&self, seq: i64, rows: i32) -> Result<Option<HeadPage>, BooksError> {
+        let query = sqlx::query_as("SELECT 0::bigint AS account, seq, seen, deviations FROM seals_page($1, $2)");
+        Ok(query.bind(seq).bind(rows).fetch_optional(self.pool()).await?)
     }
 
     /// A mark below which every transaction that may still commit something now has its id.
@@ -230,14 +261,15 @@ impl Books {
         query.fetch_optional(self.pool()).await?.map(FindingRow::read).transpose()
     }
 
-    /// How many critical findings, and how many warnings, are open that nobody answers for.
+    /// How many critical findings and how many warnings are open, and for how many of both somebody answers.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn findings_open(&self) -> Result<(i64, i64), BooksError> {
+    pub async fn findings_open(&self) -> Result<(i64, i64, i64), BooksError> {
         let query = sqlx::query_as(
-            "SELECT count(*) FILTER (WHERE severity = 'critical'), count(*) FILTER (WHERE severity = 'warning')
-               FROM findings WHERE state = 'open' AND acknowledged_by IS NULL",
+            "SELECT count(*) FILTER (WHERE severity = 'critical'), count(*) FILTER (WHERE severity = 'warning'),
+                    count(acknowledged_by)
+               FROM findings WHERE state = 'open'",
         );
         Ok(query.fetch_one(self.pool()).await?)
     }

@@ -10,12 +10,10 @@ use super::{Books, BooksError};
 pub struct ComparedOrder {
     /// Our id of it.
     pub order_id: String,
-    /// `attempted`, `placed` or `ended`.
+    /// `attempted` or `placed`.
     pub state: String,
     /// The venue's id of it, once known.
     pub venue_order_id: Option<String>,
-    /// When it was signed, ms since 1970.
-    pub signed_at_ms: Option<i64>,
 }
 
 /// An order that may trade.
@@ -84,13 +82,14 @@ impl Books {
         Ok(deviations)
     }
 
-    /// When the oldest open finding of a check was seen first, ms since 1970.
+    /// When the oldest open finding of a check that nobody answers for was seen first, ms since 1970.
     ///
     /// # Errors
     /// When the books can't be reached.
     pub async fn oldest_finding_ms(&self, check: &str) -> Result<Option<i64>, BooksError> {
-        let query =
-            sqlx::query_scalar("SELECT at_ms(min(first_seen)) FROM findings WHERE state = 'open' AND found_by = $1");
+        let query = sqlx::query_scalar(
+            "SELECT at_ms(min(first_seen)) FROM findings WHERE state = 'open' AND found_by = $1 AND acknowledged_by IS NULL",
+        );
         Ok(query.bind(check).fetch_one(self.pool()).await?)
     }
 
@@ -134,18 +133,13 @@ impl Books {
         self.deviations(query.bind(from_ms).bind(since_ms).bind(looked_at_ms)).await
     }
 
-    /// The orders of a market that may be open at the venue, and those that ended since `from_ms`.
+    /// The orders of a market that may be open at the venue.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn orders_to_compare(
-        &self,
-        venue: &str,
-        symbol: &str,
-        from_ms: i64,
-    ) -> Result<Vec<ComparedOrder>, BooksError> {
-        let query = sqlx::query_as("SELECT * FROM orders_to_compare($1, $2, $3)");
-        Ok(query.bind(venue).bind(symbol).bind(from_ms).fetch_all(self.pool()).await?)
+    pub async fn orders_to_compare(&self, venue: &str, symbol: &str) -> Result<Vec<ComparedOrder>, BooksError> {
+        let query = sqlx::query_as("SELECT * FROM orders_to_compare($1, $2)");
+        Ok(query.bind(venue).bind(symbol).fetch_all(self.pool()).await?)
     }
 
     /// What is wrong with orders of a market by themselves: those that the books don't know, or know not to be open, or not to

@@ -9,23 +9,37 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use super::{FULL, ReconcileActivities, Sealed, report};
 use crate::{
     beat::HEARTBEAT_EVERY,
-    books::{Books, BooksError},
+    books::{Books, BooksError, Look},
     failure::Failure,
 };
 
 /// Entries in one statement of the full pass: short enough to be no burden, and to keep no snapshot for long.
 const PAGE: i32 = 2_000;
-/// So many deviations say enough: a full pass goes no further then.
-const DEVIATIONS_MAX: usize = 1_000;
+/// So many deviations say enough: a full pass goes no further then, and a report holds no more.
+pub(super) const DEVIATIONS_MAX: usize = 1_000;
+
+/// Seals in one statement, each with all of its heads.
+const SEALS: i32 = 20;
+
+/// What a full pass is looking at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Phase {
+    #[default]
+    Entries,
+    Accounts,
+    Heads,
+    Seals,
+    Over,
+}
 
 /// How far a full pass has come: what its heartbeats carry, so that another worker goes on there.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FullPass {
+    phase: Phase,
+    /// Where it is: an account and a version of it or a seal.
     account: i64,
-    version: i64,
+    place: i64,
     transit: Option<String>,
-    balance: i64,
-    is_over: bool,
     /// How many entries it has looked at.
     pub entries: i64,
     /// How many accounts.
@@ -35,31 +49,60 @@ pub struct FullPass {
 }
 
 impl FullPass {
-    /// Looks at the next page: entries, then accounts, then the seals. Returns whether there was one.
+    /// Looks at the next page: entries, then accounts, then what was sealed of them, then the seals. Returns whether there
+    /// may be more.
     ///
     /// # Errors
     /// When the books can't be reached.
     pub async fn next_page(&mut self, books: &Books) -> Result<bool, BooksError> {
-        if self.is_over || self.is_enough() {
+        if self.is_enough() {
             return Ok(false);
         }
         let began = Instant::now();
-        if self.accounts == 0
-            && let Some(page) = books.books_page((self.account, self.version, self.transit()), PAGE).await?
-        {
-            (self.account, self.version, self.transit) = (page.account, page.version, Some(page.transit));
-            self.entries += page.seen;
-            self.deviations.extend(page.deviations.0);
-        } else if let Some(page) = books.accounts_page(self.balance, PAGE).await? {
-            self.balance = page.account;
-            self.accounts += page.seen;
-            self.deviations.extend(page.deviations.0);
-        } else {
-            self.deviations.extend(books.seals_broken().await?);
-            self.is_over = true;
+        if !self.look(books).await? {
+            self.phase = match self.phase {
+                Phase::Entries => Phase::Accounts,
+                Phase::Accounts => Phase::Heads,
+                Phase::Heads => Phase::Seals,
+                Phase::Seals | Phase::Over => Phase::Over,
+            };
+            (self.account, self.place) = (0, 0);
         }
         // It rests for twice as long as it works, so that transitions hardly notice.
         tokio::time::sleep(2 * began.elapsed()).await;
+        Ok(self.phase != Phase::Over)
+    }
+
+    /// One page. Returns whether there was one.
+    async fn look(&mut self, books: &Books) -> Result<bool, BooksError> {
+        let deviations = match self.phase {
+            Phase::Entries => {
+                let Some(page) = books.books_page((self.account, self.place, self.transit()), PAGE).await? else {
+                    return Ok(false);
+                };
+                (self.account, self.place, self.transit) = (page.account, page.version, Some(page.transit));
+                self.entries += page.seen;
+                page.deviations
+            }
+            Phase::Accounts => {
+                let Some(page) = books.accounts_page(self.account, PAGE).await? else { return Ok(false) };
+                self.account = page.account;
+                self.accounts += page.seen;
+                page.deviations
+            }
+            Phase::Heads => {
+                let Some(page) = books.heads_page(self.account, self.place, PAGE).await? else { return Ok(false) };
+                (self.account, self.place) = (page.account, page.seq);
+                page.deviations
+            }
+            Phase::Seals => {
+                let Some(page) = books.seals_page(self.place, SEALS).await? else { return Ok(false) };
+                self.place = page.seq;
+                page.deviations
+            }
+            Phase::Over => return Ok(false),
+        };
+        self.deviations.extend(deviations.0);
         Ok(true)
     }
 
@@ -92,7 +135,8 @@ impl ReconcileActivities {
 
     pub(super) async fn check_news(&self, run: &str) -> Result<Sealed, Failure> {
         let news = self.books.books_news().await?;
-        let report = report(&self.books, "books", run, false, &news.deviations).await?;
+        let look = Look { check: "books", run, closes_from_ms: None, deviations: &news.deviations, unclear: &[] };
+        let report = report(&self.books, look).await?;
         let seal = self.books.seal(&news.cursor).await?;
         let note = format!("{} new entries; seal {} of {} entries", news.seen, seal.seq, seal.entries);
         Ok(Sealed { report: CheckReport { note, ..report }, seal })
@@ -118,9 +162,17 @@ impl ReconcileActivities {
                 break;
             }
         }
-        let report = report(&self.books, "books", run, !pass.is_enough(), &pass.deviations).await?;
+        let closes_from_ms = (!pass.is_enough()).then_some(0);
+        let look = Look { check: "books", run, closes_from_ms, deviations: &pass.deviations, unclear: &[] };
+        let report = report(&self.books, look).await?;
         let (_, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;
         self.books.watermark_set(FULL, now).await.map_err(Failure::from)?;
-        Ok(CheckReport { note: format!("all {} entries of {} accounts", pass.entries, pass.accounts), ..report })
+        let (stopped, entries, accounts) = (pass.is_enough(), pass.entries, pass.accounts);
+        let note = if stopped {
+            format!("{entries} entries, and no further: so much is wrong with them")
+        } else {
+            format!("all {entries} entries of {accounts} accounts")
+        };
+        Ok(CheckReport { note, ..report })
     }
 }

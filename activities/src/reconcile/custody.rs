@@ -11,7 +11,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{
     LONGEST_PAUSE, deposits, orders, payouts,
-    venue::{AHEAD_MS, DAY_MS, VenueChecks, unreadable},
+    venue::{AHEAD_MS, DAY_MS, Seen, VenueChecks, told, unreadable},
 };
 use crate::{
     beat::beating,
@@ -72,7 +72,10 @@ impl VenueChecks {
         let (orders, trades) = self.unbooked_trades(&live, &clock).await?;
         let after = self.held(&clock).await?;
         let withdrawals = Value::Array(withdrawals.iter().map(payouts::shown).collect());
-        let deposits = Value::Array(deposits.records.iter().map(deposits::shown).collect());
+        // What came in before anybody read deposits here is nobody's, or the house's own.
+        let (since_ms, _) = self.books.watermark(&deposits::since(venue)).await?;
+        let deposits = deposits.records.iter().filter(|deposit| since_ms.is_none_or(|ms| deposit.inserted_at_ms >= ms));
+        let deposits = Value::Array(deposits.map(deposits::shown).collect());
         let seen = [&withdrawals, &deposits, &orders, &trades];
         let explained = self.books.custody_explained(venue, seen, now_ms).await?;
         let holding = |row: Explained| {
@@ -170,15 +173,16 @@ impl CustodyActivities {
         ctx: ActivityContext,
         input: CustodyReport,
     ) -> Result<CheckReport, ActivityError> {
-        let deviations: Vec<Deviation> = input.differs.iter().map(deviation).collect();
+        // Of what moved it can't be said whether it fits.
+        let [certain, unclear] = [&input.differs, &input.moving].map(|rows| rows.iter().map(deviation).collect());
+        let seen = Seen { certain, unclear };
         let moving: Vec<&str> = input.moving.iter().map(|row| row.asset.as_str()).collect();
         let mut note = "what the venues hold, against what is owed and the house's own".to_owned();
         if let Some(first) = input.moving.first() {
             note =
                 format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
         }
-        let complete = input.moving.is_empty();
-        let told = super::venue::told(&self.books, ("custody", complete), &input.run, &deviations, note);
+        let told = told(&self.books, ("custody", Some(0)), &input.run, &seen, note);
         beating(&ctx, LONGEST_PAUSE, told).await
     }
 }

@@ -32,14 +32,14 @@ pub(super) async fn check(
 ) -> Result<CheckReport, Failure> {
     let check = format!("deposits/{}", input.venue);
     let (since_ms, now_ms) = books.watermark(&since(&input.venue)).await?;
-    let (from_ms, complete) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
+    let (from_ms, closes_from_ms) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
     // What came in just now is booked by whoever reads deposits, before the second look.
-    let deviations = seen_twice(books, rhythm, || look(books, venue, &input.venue, from_ms, since_ms)).await?;
+    let seen = seen_twice(books, rhythm, || look(books, venue, &input.venue, from_ms, since_ms)).await?;
     let note = match since_ms {
         Some(_) => "deposits of a week, on both sides",
         None => "deposits of a week that are booked; nobody has read the venue's own yet",
     };
-    told(books, (&check, complete), &input.run, &deviations, note.to_owned()).await
+    told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note.to_owned()).await
 }
 
 async fn look(

@@ -9,7 +9,7 @@ mod venue;
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_domain::reconcile::{CheckReport, Deviation, Finding, Seal};
+use backstop_domain::reconcile::{CheckReport, Finding, Seal};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
@@ -19,7 +19,13 @@ pub use books::FullPass;
 pub use custody::{Compare, CustodyActivities, CustodyReport, Holding};
 pub use venue::{VenueCheck, VenueChecks};
 
-use crate::{beat::beating, books::Books, failure::Failure};
+use books::DEVIATIONS_MAX;
+
+use crate::{
+    beat::beating,
+    books::{Books, Look},
+    failure::Failure,
+};
 
 /// How many accounts one run may freeze. More than that are not single accounts that are wrong.
 pub const FREEZES_MAX: i32 = 10;
@@ -55,6 +61,9 @@ pub struct OpenFindings {
     pub critical: u32,
     /// How many warnings.
     pub warnings: u32,
+    /// For how many of both somebody answers.
+    #[serde(default)]
+    pub answered: u32,
     /// The first of them.
     pub first: Vec<Finding>,
 }
@@ -97,12 +106,8 @@ impl ReconcileActivities {
 
     /// Holds the books against what the last run has sealed. Put back, or rewritten, they are halted as a whole.
     #[activity(name = "check_seal")]
-    pub async fn seal(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        _input: CheckInput,
-    ) -> Result<CheckReport, ActivityError> {
-        Ok(self.check_seal().await?)
+    pub async fn seal(self: Arc<Self>, ctx: ActivityContext, _input: CheckInput) -> Result<CheckReport, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.check_seal()).await
     }
 
     /// Holds every new entry against the one before it, every balance that moved against its last entry; and seals them.
@@ -173,14 +178,15 @@ impl ReconcileActivities {
         beating(&ctx, LONGEST_PAUSE, self.check("outbox", &input.run, "events that wait to be delivered")).await
     }
 
-    /// What is open that nobody answers for.
+    /// What is open.
     #[activity(name = "findings_open")]
     pub async fn open(self: Arc<Self>, ctx: ActivityContext) -> Result<OpenFindings, ActivityError> {
         beating(&ctx, LONGEST_PAUSE, async {
-            let (critical, warnings) = self.books.findings_open().await?;
+            let (critical, warnings, answered) = self.books.findings_open().await?;
             let first = self.books.findings(false, SHOWN_MAX).await?;
             let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
-            Ok(OpenFindings { critical: count(critical), warnings: count(warnings), first })
+            let (critical, warnings, answered) = (count(critical), count(warnings), count(answered));
+            Ok(OpenFindings { critical, warnings, answered, first })
         })
         .await
     }
@@ -189,21 +195,20 @@ impl ReconcileActivities {
 impl ReconcileActivities {
     async fn check(&self, name: &'static str, run: &str, of_what: &str) -> Result<CheckReport, Failure> {
         let deviations = self.books.check(name).await?;
-        let report = report(&self.books, name, run, true, &deviations).await?;
+        let look = Look { check: name, run, closes_from_ms: Some(0), deviations: &deviations, unclear: &[] };
+        let report = report(&self.books, look).await?;
         Ok(CheckReport { note: of_what.to_owned(), ..report })
     }
 }
 
-/// Takes down what a check has come to.
-pub(crate) async fn report(
-    books: &Books,
-    check: &str,
-    run: &str,
-    complete: bool,
-    deviations: &[Deviation],
-) -> Result<CheckReport, Failure> {
-    for deviation in deviations {
-        tracing::warn!(check, kind = deviation.kind, subject = deviation.subject, "deviates");
+/// Takes down what a check has come to. So much as a report holds says enough: then nothing is closed.
+pub(crate) async fn report(books: &Books, look: Look<'_>) -> Result<CheckReport, Failure> {
+    for deviation in look.deviations {
+        tracing::warn!(look.check, kind = deviation.kind, subject = deviation.subject, "deviates");
     }
-    Ok(books.findings_report(check, run, complete, deviations, FREEZES_MAX).await?)
+    let look = match look.deviations.get(..DEVIATIONS_MAX) {
+        Some(deviations) => Look { deviations, closes_from_ms: None, ..look },
+        None => look,
+    };
+    Ok(books.findings_report(&look, FREEZES_MAX).await?)
 }

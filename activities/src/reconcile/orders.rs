@@ -8,7 +8,7 @@ use std::{
 use backstop_domain::reconcile::{CheckReport, Deviation};
 use serde_json::{Value, json};
 
-use super::venue::{DAY_MS, VenueCheck, look_back, millis, seen_twice, told, unreadable};
+use super::venue::{DAY_MS, Seen, VenueCheck, look_back, millis, seen_twice, told, unreadable};
 use crate::{
     books::{Books, ComparedOrder},
     clock::Clock,
@@ -31,21 +31,21 @@ pub(super) async fn check(
 ) -> Result<CheckReport, Failure> {
     let check = format!("orders/{}", input.venue);
     let (_, now_ms) = books.watermark(&check).await?;
-    let (from_ms, complete) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
+    let (from_ms, closes_from_ms) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
     let symbols = books.symbols_of(&input.venue).await?;
-    let mut deviations = Vec::new();
+    let mut seen = Seen::default();
     for symbol in &symbols {
         let look = || look(books, market, visibility, (&input.venue, symbol), from_ms);
-        deviations.extend(seen_twice(books, Duration::ZERO, look).await?);
+        seen.add(seen_twice(books, Duration::ZERO, look).await?);
     }
     let note =
         format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
-    told(books, (&check, complete), &input.run, &deviations, note).await
+    told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await
 }
 
 /// The open orders alone, as the watch looks at them: what it does not see is not gone. Returns how many are wrong.
 pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCheck) -> Result<usize, Failure> {
-    let mut deviations = Vec::new();
+    let mut seen = Seen::default();
     for symbol in &books.symbols_of(&input.venue).await? {
         let look = async || {
             let (_, now_ms) = books.watermark("orders").await?;
@@ -53,11 +53,11 @@ pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCh
             let open = Value::Array(open.iter().map(shown).collect());
             Ok(books.check_strange_orders(&input.venue, symbol, &open).await?)
         };
-        deviations.extend(seen_twice(books, Duration::ZERO, look).await?);
+        seen.add(seen_twice(books, Duration::ZERO, look).await?);
     }
     let check = format!("orders/{}", input.venue);
-    told(books, (&check, false), &input.run, &deviations, String::new()).await?;
-    Ok(deviations.len())
+    told(books, (&check, None), &input.run, &seen, String::new()).await?;
+    Ok(seen.certain.len())
 }
 
 async fn look(
@@ -69,7 +69,7 @@ async fn look(
 ) -> Result<Vec<Deviation>, Failure> {
     let (_, now_ms) = books.watermark("orders").await?;
     let clock = Clock::from(now_ms);
-    let ours = books.orders_to_compare(venue, symbol, from_ms).await?;
+    let ours = books.orders_to_compare(venue, symbol).await?;
     let mut records = market.open_orders(symbol, clock.now_ms()).await.map_err(unreadable)?;
     // Those, too, that were taken a day before they ended. Read later than the open ones, which may have ended since.
     let all = market.orders_since(symbol, from_ms - DAY_MS, clock.now_ms()).await.map_err(unreadable)?;

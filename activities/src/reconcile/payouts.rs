@@ -25,11 +25,10 @@ pub(crate) async fn check(
 ) -> Result<CheckReport, Failure> {
     let check = format!("payouts/{}", input.venue);
     let (_, now_ms) = books.watermark(&check).await?;
-    let (from_ms, complete) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
-    let deviations =
-        seen_twice(books, Duration::ZERO, || look(books, venue, visibility, &input.venue, from_ms)).await?;
+    let (from_ms, closes_from_ms) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
+    let seen = seen_twice(books, Duration::ZERO, || look(books, venue, visibility, &input.venue, from_ms)).await?;
     let note = "payouts that are open or were so within a week, and the venue's withdrawals".to_owned();
-    told(books, (&check, complete), &input.run, &deviations, note).await
+    told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await
 }
 
 async fn look(

@@ -15,7 +15,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use super::{custody::Holding, deposits, orders, payouts, report};
 use crate::{
     beat::beating,
-    books::{Books, STATEMENT_MAX},
+    books::{Books, Look, STATEMENT_MAX},
     failure::Failure,
     venue::{LookupFailed, PayoutVenue, Spot},
 };
@@ -99,33 +99,46 @@ impl VenueChecks {
     }
 }
 
-/// How far back a check looks that needs so much: further where it has found something then. Whatever is older than the
-/// most that a venue shows is neither seen nor gone.
+/// How far back a check looks that needs so much: further where it has found something then that nobody answers for. Also
+/// gives since when findings are over that it does not see: whatever is older than the most that a venue shows is neither
+/// seen nor gone.
 pub(super) async fn look_back(
     books: &Books,
     check: &str,
     now_ms: i64,
     needed_ms: i64,
     most_ms: i64,
-) -> Result<(i64, bool), Failure> {
+) -> Result<(i64, i64), Failure> {
     let oldest_ms = books.oldest_finding_ms(check).await?.unwrap_or(now_ms).min(now_ms);
     let from_ms = (oldest_ms - needed_ms).max(now_ms - most_ms);
-    Ok((from_ms, oldest_ms - needed_ms >= from_ms))
+    Ok((from_ms, from_ms + needed_ms))
+}
+
+/// What two looks have shown.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What both say alike.
+    pub(super) certain: Vec<Deviation>,
+    /// What one of them says, or what moved in between.
+    pub(super) unclear: Vec<Deviation>,
+}
+
+impl Seen {
+    pub(super) fn add(&mut self, more: Self) {
+        self.certain.extend(more.certain);
+        self.unclear.extend(more.unclear);
+    }
 }
 
 /// Believes what two looks say alike, a pause apart: of a row that did not move in between, as its version is among what
 /// they say. What was being booked at the first look is committed at the second, or will not be.
-pub(super) async fn seen_twice<F>(
-    books: &Books,
-    pause: Duration,
-    look: impl Fn() -> F,
-) -> Result<Vec<Deviation>, Failure>
+pub(super) async fn seen_twice<F>(books: &Books, pause: Duration, look: impl Fn() -> F) -> Result<Seen, Failure>
 where
     F: Future<Output = Result<Vec<Deviation>, Failure>>,
 {
     let first = look().await?;
     if first.is_empty() {
-        return Ok(first);
+        return Ok(Seen::default());
     }
     let horizon = books.horizon().await?;
     tokio::time::sleep(pause.max(LOOK_AGAIN)).await;
@@ -133,23 +146,31 @@ where
     while !books.has_passed(&horizon).await? && Instant::now() < until {
         tokio::time::sleep(ASK_AGAIN).await;
     }
-    let mut second = look().await?;
-    second.retain(|deviation| first.contains(deviation));
+    let second = look().await?;
+    let mut seen = Seen::default();
     let mut known = HashSet::new();
-    second.retain(|deviation| known.insert((deviation.kind.clone(), deviation.subject.clone())));
-    Ok(second)
+    for deviation in second {
+        // Of several of a kind and subject, one says enough.
+        if first.contains(&deviation) && known.insert((deviation.kind.clone(), deviation.subject.clone())) {
+            seen.certain.push(deviation);
+        } else {
+            seen.unclear.push(deviation);
+        }
+    }
+    seen.unclear.extend(first);
+    Ok(seen)
 }
 
 /// Takes down what a venue's check has come to.
 pub(super) async fn told(
     books: &Books,
-    (check, complete): (&str, bool),
+    (check, closes_from_ms): (&str, Option<i64>),
     run: &str,
-    deviations: &[Deviation],
+    seen: &Seen,
     note: String,
 ) -> Result<CheckReport, Failure> {
-    let report = report(books, check, run, complete, deviations).await?;
-    Ok(CheckReport { note, ..report })
+    let look = Look { check, run, closes_from_ms, deviations: &seen.certain, unclear: &seen.unclear };
+    Ok(CheckReport { note, ..report(books, look).await? })
 }
 
 pub(super) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {

@@ -1,6 +1,7 @@
 //! Goal: what a check finds opens one finding, freezes the account concerned, alarms until somebody answers for it, and is
 //! over when it is gone.
 
+use backstop_activities::books::Look;
 use backstop_domain::{
     RefusalKind,
     reconcile::{Deviation, Severity},
@@ -21,9 +22,16 @@ fn wrong(subject: &str, measure: &str) -> Deviation {
     }
 }
 
+/// Later than anything was seen.
+const FAR_MS: i64 = 4_000_000_000_000;
+
 /// One look of the check `ice`: how many findings were opened, were closed, and how many accounts frozen.
 async fn look(desk: &Desk, run: &str, deviations: &[Deviation]) -> (u32, u32, u32) {
-    let report = desk.books.findings_report("ice", run, true, deviations, 3).await.unwrap();
+    told(desk, Look { check: "ice", run, closes_from_ms: Some(0), deviations, unclear: &[] }).await
+}
+
+async fn told(desk: &Desk, look: Look<'_>) -> (u32, u32, u32) {
+    let report = desk.books.findings_report(&look, 3).await.unwrap();
     (report.opened, report.closed, report.frozen)
 }
 
@@ -51,8 +59,15 @@ async fn a_look_that_was_not_complete_and_the_look_of_another_check_close_nothin
     let mut desk = Desk::open().await;
     look(&desk, "1", &[wrong("alice", "2 cm")]).await;
     desk.books.find("slippery", "bob", "warning", &json!({})).await.unwrap();
-    desk.books.findings_report("ice", "2", false, &[], 3).await.unwrap();
-    desk.books.findings_report("snow", "2", true, &[], 3).await.unwrap();
+    let seen_nothing = Look { check: "ice", run: "2", closes_from_ms: None, deviations: &[], unclear: &[] };
+    for look in [
+        seen_nothing,
+        Look { check: "snow", closes_from_ms: Some(0), ..seen_nothing },
+        Look { closes_from_ms: Some(0), unclear: &[wrong("alice", "3 cm")], ..seen_nothing },
+        Look { closes_from_ms: Some(FAR_MS), ..seen_nothing },
+    ] {
+        assert_eq!(told(&desk, look).await, (0, 0, 0));
+    }
     assert_eq!(desk.findings().await, ["too_thin alice", "slippery bob"]);
     look(&desk, "3", &[]).await;
     assert_eq!(desk.findings().await, ["slippery bob"]);
@@ -92,23 +107,58 @@ async fn so_many_accounts_are_no_single_ones_and_everything_is_halted_instead() 
     );
     assert_eq!(desk.findings().await.len(), 6);
     assert_eq!(desk.texts("SELECT subject FROM findings WHERE kind = 'too_many_deviations'").await, ["ice"]);
-    // The next run may freeze again.
-    assert_eq!(look(&desk, "2", &[wrong("u-9", "0 cm")]).await, (1, 5, 1));
+    // Further findings on accounts that are frozen already add nothing; the next run freezes those that were too many.
+    let further = Deviation { kind: "too_wet".into(), ..wrong("u-0", "0 cm") };
+    let look_again = Look { check: "rain", run: "1", closes_from_ms: None, deviations: &[further], unclear: &[] };
+    assert_eq!(told(&desk, look_again).await, (1, 0, 0));
+    assert_eq!(desk.texts("SELECT subject FROM findings WHERE kind = 'too_many_deviations'").await, ["ice"]);
+    sqlx::raw_sql("SELECT halt_lift('all', NULL, 'olga', 'looked at')").execute(&mut desk.owner).await.unwrap();
+    assert_eq!(look(&desk, "2", &many).await, (0, 0, 2));
+    assert_eq!(desk.texts("SELECT scope FROM halts").await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn somebody_answers_for_a_finding_until_it_gets_worse() {
     let mut desk = Desk::open().await;
     look(&desk, "1", &[wrong("alice", "2 cm")]).await;
-    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0));
+    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0, 0));
     assert!(desk.books.finding_acknowledge(1, "olga", "ticket 3").await.unwrap());
     assert!(!desk.books.finding_acknowledge(1, "olga", "ticket 3").await.unwrap());
     look(&desk, "2", &[wrong("alice", "2 cm")]).await;
-    assert_eq!(desk.books.findings_open().await.unwrap(), (0, 0));
+    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0, 1));
     assert_eq!(desk.findings().await, ["too_thin alice"]);
     look(&desk, "3", &[wrong("alice", "1 cm")]).await;
-    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0));
+    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0, 0));
     assert_eq!(desk.acts().await, ["acknowledge finding 1: too_thin of alice olga ticket 3"]);
+    // A warning that becomes critical is worse, too, and freezes.
+    let warning = Deviation { severity: Severity::Warning, ..wrong("bob", "2 cm") };
+    assert_eq!(look(&desk, "4", &[warning]).await, (1, 1, 0));
+    let id = desk.texts("SELECT id::text FROM findings WHERE subject = 'bob'").await[0].parse().unwrap();
+    assert!(desk.books.finding_acknowledge(id, "olga", "ticket 4").await.unwrap());
+    assert_eq!(look(&desk, "5", &[wrong("bob", "2 cm")]).await, (0, 0, 1));
+    assert_eq!(desk.books.findings_open().await.unwrap(), (1, 0, 0));
+}
+
+/// The check no longer looks at what is so old, and somebody has answered for it.
+#[tokio::test]
+async fn one_that_somebody_answers_for_is_over_when_it_is_out_of_sight() {
+    let mut desk = Desk::open().await;
+    look(&desk, "1", &[wrong("alice", "2 cm"), wrong("bob", "2 cm")]).await;
+    assert!(desk.books.finding_acknowledge(1, "olga", "ticket 3").await.unwrap());
+    let far = Look { check: "ice", run: "2", closes_from_ms: Some(FAR_MS), deviations: &[], unclear: &[] };
+    assert_eq!(told(&desk, far).await, (0, 1, 0));
+    assert_eq!(desk.findings().await, ["too_thin bob"]);
+}
+
+/// A transition has told of it first, which freezes nothing.
+#[tokio::test]
+async fn a_check_takes_over_what_was_told_before() {
+    let mut desk = Desk::open().await;
+    desk.books.find("too_thin", "alice", "critical", &json!({})).await.unwrap();
+    assert_eq!(look(&desk, "1", &[wrong("alice", "2 cm")]).await, (0, 0, 1));
+    assert_eq!(desk.texts("SELECT owner FROM accounts WHERE frozen_by IS NOT NULL").await, ["alice"]);
+    assert_eq!(look(&desk, "2", &[]).await, (0, 1, 0));
+    assert_eq!(desk.findings().await, Vec::<String>::new());
 }
 
 #[tokio::test]

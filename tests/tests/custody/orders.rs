@@ -64,6 +64,18 @@ async fn one_that_has_traded_and_is_over_there_only() {
     assert_eq!(frozen(&world).await, Vec::<String>::new());
 }
 
+/// Every send is on record before it is made, so the books have lost this one. Whoever is about to send looks first.
+#[tokio::test]
+async fn one_that_is_open_there_and_about_to_be_sent_here() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place_and_forget(&strategy, "sell", "110000", "0.1").await;
+    finds(&world, &[format!("Critical order_without_attempt order/{order}")]).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+    world.exchange.end_order(&order, 0).await;
+    finds_nothing(&world).await;
+}
+
 /// Cancelling an order gives it another client id, and the books may not know the venue's yet.
 #[tokio::test]
 async fn one_of_unknown_fate_that_was_cancelled_is_not_taken_for_anothers() {

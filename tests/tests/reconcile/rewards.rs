@@ -40,6 +40,15 @@ async fn a_reward_whose_parts_are_not_its_amount_or_not_its_credits() {
         damage(&world, undone).await;
         assert_eq!(found(&world).await, Vec::<String>::new(), "after {done}");
     }
+    // It does not get better with age.
+    let old = |by: &str| format!("UPDATE rewards SET at = at {by} interval '2 days'");
+    damage(&world, part("+ 0.00000001")).await;
+    assert_eq!(found(&world).await, [credits.clone(), over.clone()]);
+    damage(&world, old("-")).await;
+    assert_eq!(found(&world).await, [credits.clone(), over.clone()]);
+    damage(&world, part("- 0.00000001")).await;
+    assert_eq!(found(&world).await, Vec::<String>::new());
+    damage(&world, old("+")).await;
     let unpaid = format!(
         "DELETE FROM entries WHERE key = 'reward/' || (SELECT reward_id FROM rewards)
             AND account = (SELECT id FROM accounts WHERE owner = '{user}' AND asset = 'BTC')"

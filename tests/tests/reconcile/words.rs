@@ -32,7 +32,7 @@ async fn a_check_is_a_table_and_the_runs_own_status_has_a_row_for_each() {
         assert!(text.lines().any(|line| line.starts_with(name) && line.contains("fine")), "{name}: {text}");
     }
     assert!(text.contains("nothing is wrong") && status == 0, "{text}");
-    let id = world.queue().replace("backstop", "reconcile-now");
+    let id = world.queue().replace("backstop", "reconcile-now/full");
     let shown = world.status_of(&id).await;
     assert!(shown.steps.len() >= 7 && shown.state == "nothing is wrong", "{shown:?}");
 }

@@ -115,6 +115,8 @@ impl Native {
             .replace("books-db:5432", &format!("127.0.0.1:{}", self.postgres_port))
             .replace("temporal:7233", &self.temporal.address())
             .replace("http://simulator:7100", &self.exchange.url())
+            .replace("http://simulator:7101", &self.exchange.admin_url())
+            .replace("${WEBHOOK_SECRET:?}", "whsec_dGVzdC1zZWNyZXQtdGVzdC1zZWNyZXQ=")
             .replace("/var/lib/backstop", self.state.to_str().unwrap())
             .replace("${BOOKS_OWNER_PASSWORD:?}", "ownerpassword")
             .replace("${BOOKS_WORKER_PASSWORD:?}", "workerpassword");
@@ -139,7 +141,7 @@ impl Native {
         assert!(output.status.success(), "{name}: {output:?}");
     }
 
-    /// What `books-db` and `world` do with `psql`, as the owner.
+    /// What `books-db` does with `psql`, as the owner.
     async fn psql(&self, words: &[&str]) {
         let mut command = Command::new(self.tools.postgres.join("psql"));
         command.args(["-v", "ON_ERROR_STOP=1"]).args(words).env("PGHOST", "127.0.0.1");
@@ -178,7 +180,10 @@ async fn two_workers_as_the_stack_starts_them_finish_everything_though_one_is_ki
     native.books_login().await;
     native.runs("migrate").await;
     native.runs("migrate").await;
-    native.psql(&["-d", "backstop", "-f", root().join("worker/src/stack/demo.sql").to_str().unwrap()]).await;
+    // As a paper exchange opens, not as one of tests.
+    native.exchange.set(json!({"balances": {"BTC": "10"}})).await;
+    native.runs("world").await;
+    native.runs("world").await;
     native.runs("schedules").await;
     let (mut first, second) = (native.worker("first").await, native.worker("second").await);
     native.exchange.set(json!({"complete_after_ms": 4_000})).await;
@@ -219,6 +224,11 @@ async fn two_workers_as_the_stack_starts_them_finish_everything_though_one_is_ki
     .await
     .unwrap();
     assert_eq!(roles, ["backstop_worker"]);
+    // What the schedule runs finds nothing: the exchange holds what the books owe.
+    let mut check = Command::new(program("backstop"));
+    check.env_clear().arg("check").env("TEMPORAL_ADDRESS", native.temporal.address());
+    let checked = check.output().await.unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     second.stop(Signal::SIGTERM).await.unwrap();
     native.temporal.stop().await.unwrap();
     native.postgres.stop().await.unwrap();

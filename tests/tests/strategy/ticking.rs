@@ -1,10 +1,13 @@
 //! Goal: ticks keep to their grid, one at a time, whatever becomes of the one before, of its parts, or of its worker.
 
-use backstop_tests::{World, operations::End};
+use backstop::stack::wait_until;
+use backstop_tests::{World, operations::End, world::DEADLINE};
 use serde_json::json;
 
 use crate::{Maker, assert_over, is_open, word};
 
+/// A run has so many ticks.
+const LAST_TICK: usize = 20;
 const MARKET: &str = "/api/v3/ticker/bookTicker";
 
 #[tokio::test]
@@ -22,6 +25,23 @@ async fn missed_ticks_are_counted_and_not_made_up_for() {
     let ticks = maker.ticks(&world).await;
     assert!(ticks.last.unwrap() - held.last.unwrap() + 1 >= ticks.run, "{held:?} {ticks:?}");
     maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+/// The last tick before the workflow goes on as a new run, which knows nothing of what was asked of this one.
+#[tokio::test]
+async fn who_stops_it_in_the_last_tick_of_a_run_is_heard() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    let quotes = |end: &str| world.passed().iter().filter(|step| **step == format!("strategy_quote.{end}")).count();
+    assert!(wait_until(DEADLINE, async || quotes("after") == LAST_TICK - 1).await);
+    world.arm("strategy_quote.before", "hang");
+    world.held_at("strategy_quote.before").await;
+    assert_eq!(quotes("before"), LAST_TICK);
+    world.update(&maker.id(), "stop", word()).await.unwrap();
+    world.disarm("strategy_quote.before");
+    assert!(matches!(world.end_of(&maker.id()).await, End::Result(_)));
     assert_over(&world, &maker).await;
 }
 

@@ -3,10 +3,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use backstop_activities::books::{Books, Endpoint, MIGRATIONS};
 use backstop_workflows::{MAIN_QUEUE, RawInput, RunStrategy};
+use clap::Args;
 use reqwest::Url;
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use temporalio_client::{Client, WorkflowIdConflictPolicy, WorkflowStartOptions};
+
+use crate::config::database;
+
+const DEMO: &str = include_str!("demo.sql");
 
 /// Brings the books to this version, lets the worker's role log in, and makes the demo world.
 ///
@@ -25,8 +30,31 @@ pub async fn prepare_books(owner: &PgConnectOptions, database: &str) -> Result<(
     let mut connection = PgConnection::connect_with(&owner.clone().database(database)).await?;
     MIGRATIONS.run(&mut connection).await.context("migrating the books")?;
     connection.execute("ALTER ROLE backstop_worker LOGIN").await?;
-    connection.execute(include_str!("demo.sql")).await.context("making the demo world")?;
+    connection.execute(DEMO).await.context("making the demo world")?;
     Ok(())
+}
+
+/// The settings of `backstop demo-world`.
+#[derive(Args, Clone, Debug)]
+pub struct DemoWorld {
+    /// The books, as their owner
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// The paper exchange's admin API
+    #[arg(long, env = "BACKSTOP_SIM_ADMIN_URL", default_value = "http://127.0.0.1:7101")]
+    exchange_admin: Url,
+}
+
+/// Makes the demo world: its assets, networks and users in books that are there, and their deposits at the paper exchange.
+/// Again, it changes nothing.
+///
+/// # Errors
+/// When the books refuse, or the exchange does not answer.
+pub async fn make_demo_world(config: &DemoWorld) -> Result<()> {
+    let owner = database(&config.database_url)?;
+    let mut books = PgConnection::connect_with(&owner).await.context("connecting to the books")?;
+    books.execute(DEMO).await.context("making the demo world")?;
+    make_demo_deposits(&owner, config.exchange_admin.as_str()).await
 }
 
 /// Has every event written to a file, also those that were there before; to another one, when the state has moved.
@@ -102,10 +130,10 @@ pub async fn demo_deposits(books: &mut PgConnection) -> Result<Vec<Value>> {
 ///
 /// # Errors
 /// When the exchange does not answer, or the books can't be read.
-pub(super) async fn make_demo_deposits(owner: &PgConnectOptions, admin_port: u16) -> Result<()> {
+pub(super) async fn make_demo_deposits(owner: &PgConnectOptions, admin: &str) -> Result<()> {
     let mut books = PgConnection::connect_with(owner).await?;
     for deposit in demo_deposits(&mut books).await? {
-        let url = format!("http://127.0.0.1:{admin_port}/deposits");
+        let url = format!("{}/deposits", admin.trim_end_matches('/'));
         let request =
             reqwest::Client::new().post(url).header("content-type", "application/json").body(deposit.to_string());
         request.send().await?.error_for_status().context("making the demo deposits")?;

@@ -169,7 +169,7 @@ impl Stack {
         register_search_attributes(&client, "default").await?;
         step("the simulator");
         self.simulator = Some(start_simulator(config).await?);
-        make_demo_deposits(&owner, config.simulator_admin_port).await?;
+        make_demo_deposits(&owner, &format!("http://127.0.0.1:{}", config.simulator_admin_port)).await?;
         let_prices_wander(config.simulator_admin_port).await?;
         step("the worker");
         self.worker = Some(start_worker(config).await?);

@@ -7,7 +7,7 @@ mod process;
 mod temporal;
 mod tools;
 
-pub use demo::{demo_deposits, prepare_books};
+pub use demo::{DemoWorld, demo_deposits, make_demo_world, prepare_books};
 pub use postgres::Postgres;
 pub use process::{Service, free_port, wait_until};
 pub use temporal::Temporal;
