@@ -89,7 +89,7 @@ impl RunStrategy {
             show(ctx);
         }
         // What came during the last tick would be lost with this run.
-        if run.is_called_off(ctx) {
+        if is_called_off(ctx) {
             return run.stop(ctx).await;
         }
         let ticks = ctx.state(|strategy| strategy.ticks.clone());
@@ -205,12 +205,7 @@ impl Run {
             _ = stopped => {}
             _ = tick => {}
         }
-        (!self.is_called_off(ctx)).then_some(place)
-    }
-
-    /// Whether somebody has stopped or cancelled it.
-    fn is_called_off(&self, ctx: &WorkflowContext<RunStrategy>) -> bool {
-        ctx.state(|strategy| strategy.stop.is_some()) || ctx.cancellation_token().is_cancelled()
+        (!is_called_off(ctx)).then_some(place)
     }
 
     /// One tick: each component in its turn, whatever the one before came to. False when the strategy runs no more.
@@ -350,4 +345,9 @@ impl Tracked for RunStrategy {
     fn progress(&mut self) -> &mut Progress {
         &mut self.progress
     }
+}
+
+/// Whether somebody has stopped or cancelled it.
+fn is_called_off(ctx: &WorkflowContext<RunStrategy>) -> bool {
+    ctx.state(|strategy| strategy.stop.is_some()) || ctx.cancellation_token().is_cancelled()
 }
