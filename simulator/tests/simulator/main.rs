@@ -14,5 +14,6 @@ mod order_refusals;
 mod orders;
 mod process;
 mod restart;
+mod third_party;
 mod trading;
 mod withdraw;
