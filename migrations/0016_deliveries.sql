@@ -251,14 +251,16 @@ BEGIN
 END $$;
 
 -- Takes streams of an endpoint that have something to send, those first that have waited longest. None while the endpoint
--- wants to be left alone. What a dead process has taken is free again when its lease is over.
-CREATE FUNCTION stream_lease(p_endpoint text, p_by text, p_limit int, p_lease_ms int)
+-- wants to be left alone, nor for who would send to where it was before. What a dead process has taken is free again when its
+-- lease is over.
+CREATE FUNCTION stream_lease(p_endpoint text, p_url text, p_by text, p_limit int, p_lease_ms int)
 RETURNS TABLE (aggregate text, token bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     moment timestamptz := clock_timestamp();
 BEGIN
-    IF EXISTS (SELECT FROM endpoints WHERE name = p_endpoint AND closed_until > moment) THEN
+    IF NOT EXISTS (SELECT FROM endpoints
+                    WHERE name = p_endpoint AND url = p_url AND (closed_until IS NULL OR closed_until <= moment)) THEN
         RETURN;
     END IF;
     RETURN QUERY

@@ -1,15 +1,19 @@
+use std::sync::Arc;
+
 use backstop_activities::books::Books;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use uuid::Uuid;
 
 use crate::servers::{POSTGRES_PORT, TEMPLATE, setting};
 
-/// A database of the test's own: migrated, with the demo world's assets, networks and users. Left behind at the end,
-/// like the server that holds it.
+/// A database of the test's own: migrated, with the demo world's assets, networks and users. Nobody drops it at the test's
+/// end, which may be a panic: whoever runs the server does, see [`drop_left`].
 #[derive(Clone, Debug)]
 pub struct Database {
     name: String,
     port: u16,
+    /// Open for as long as the database is wanted.
+    _in_use: Option<Arc<PgConnection>>,
 }
 
 impl Database {
@@ -20,13 +24,14 @@ impl Database {
         let mut connection = PgConnection::connect_with(&options(port, "backstop_owner", "postgres")).await.unwrap();
         let statement = format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}");
         connection.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
-        Self { name, port }
+        let in_use = PgConnection::connect_with(&options(port, "backstop_owner", &name)).await.unwrap();
+        Self { name, port, _in_use: Some(Arc::new(in_use)) }
     }
 
     /// The template itself, of a server that is one's own. (A copy would not survive a crash of the server: Postgres takes
     /// the next numbers of a copied sequence for logged, and gives them a second time.)
     pub fn of_own_server(port: u16) -> Self {
-        Self { name: TEMPLATE.into(), port }
+        Self { name: TEMPLATE.into(), port, _in_use: None }
     }
 
     /// Connects as the owner of the books, who may do everything.
@@ -59,6 +64,28 @@ impl Database {
     pub fn url(&self) -> String {
         format!("postgres://backstop_worker@127.0.0.1:{}/{}", self.port, self.name)
     }
+}
+
+/// Drops the databases of ended tests: those that nobody is connected to, nor was at the last look. Gives back those that
+/// nobody is connected to now.
+///
+/// # Errors
+/// When the server can't be asked.
+pub async fn drop_left(server: &PgConnectOptions, unused_before: &[String]) -> sqlx::Result<Vec<String>> {
+    let mut server = PgConnection::connect_with(server).await?;
+    let unused: Vec<String> = sqlx::query_scalar(
+        "SELECT datname
+           FROM pg_database
+          WHERE datname ~ '^t[0-9a-f]{32}$'
+            AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datid = pg_database.oid)",
+    )
+    .fetch_all(&mut server)
+    .await?;
+    for name in unused.iter().filter(|name| unused_before.contains(name)) {
+        server.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name}"))).await?;
+    }
+    server.close().await?;
+    Ok(unused)
 }
 
 fn options(port: u16, login: &str, database: &str) -> PgConnectOptions {

@@ -19,7 +19,7 @@ pub mod trading;
 mod verdict;
 pub mod world;
 
-pub use database::Database;
+pub use database::{Database, drop_left};
 pub use exchange::Exchange;
 pub use operations::End;
 pub use verdict::Verdict;

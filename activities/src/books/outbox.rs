@@ -151,8 +151,14 @@ impl Books {
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn stream_lease(&self, endpoint: &str, limit: usize, lease: Duration) -> Result<Vec<Leased>, BooksError> {
-        let query = sqlx::query_as("SELECT * FROM stream_lease($1, $2, $3, $4)").bind(endpoint).bind(self.lane());
+    pub async fn stream_lease(
+        &self,
+        endpoint: &Endpoint,
+        limit: usize,
+        lease: Duration,
+    ) -> Result<Vec<Leased>, BooksError> {
+        let query = sqlx::query_as("SELECT * FROM stream_lease($1, $2, $3, $4, $5)");
+        let query = query.bind(&endpoint.name).bind(&endpoint.url).bind(self.lane());
         let query = query.bind(i32::try_from(limit).unwrap_or(i32::MAX)).bind(millis(lease));
         Ok(query.fetch_all(self.pool()).await?)
     }

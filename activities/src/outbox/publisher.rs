@@ -116,7 +116,7 @@ impl Publisher {
                 continue;
             }
             if let Some(sink) = self.sink(&endpoint) {
-                let sending = self.clone().send_to(endpoint.name.clone(), sink, stop.clone());
+                let sending = self.clone().send_to(endpoint.clone(), sink, stop.clone());
                 senders.insert(endpoint.name, tokio::spawn(sending));
             }
         }
@@ -147,20 +147,21 @@ impl Publisher {
 
     /// Serves an endpoint's streams, several at once, as long as there are any. Each is a task of its own: one that waits
     /// for the books must not keep another from giving its connection back.
-    async fn send_to(self: Arc<Self>, endpoint: String, sink: Sink, stop: watch::Receiver<bool>) {
+    async fn send_to(self: Arc<Self>, endpoint: Endpoint, sink: Sink, stop: watch::Receiver<bool>) {
         let sink = Arc::new(sink);
         let mut sending = JoinSet::new();
         loop {
-            let free = if *stop.borrow() { 0 } else { STREAMS_AT_ONCE - sending.len() };
+            let free = if *stop.borrow() { 0 } else { STREAMS_AT_ONCE.saturating_sub(sending.len()) };
             if free > 0 {
                 match self.books.stream_lease(&endpoint, free, self.lease()).await {
                     Ok(leased) => {
                         for stream in leased {
                             let publisher = self.clone();
-                            sending.spawn(publisher.send_stream(endpoint.clone(), sink.clone(), stream, stop.clone()));
+                            let (name, sink) = (endpoint.name.clone(), sink.clone());
+                            sending.spawn(publisher.send_stream(name, sink, stream, stop.clone()));
                         }
                     }
-                    Err(error) => tracing::warn!("no streams for endpoint {endpoint} at present: {error}"),
+                    Err(error) => tracing::warn!("no streams for endpoint {} at present: {error}", endpoint.name),
                 }
             }
             // Not for long: others may have something by then.

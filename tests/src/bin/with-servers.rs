@@ -1,16 +1,22 @@
 //! Runs a command (the tests) with a Postgres and a Temporal of its own, on free ports and in a directory of its own, and
 //! ends as the command ends.
 
-use std::{path::Path, process::ExitCode};
+use std::{convert::Infallible, path::Path, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use backstop::{
     serve::{connect_temporal, register_search_attributes, stop_signal},
     stack::{Postgres, Temporal, Tools, free_port, prepare_books},
 };
-use backstop_tests::servers::{CLUSTER, POSTGRES_PORT, TEMPLATE, TEMPORAL_ADDRESS, copy_cluster};
+use backstop_tests::{
+    drop_left,
+    servers::{CLUSTER, POSTGRES_PORT, TEMPLATE, TEMPORAL_ADDRESS, copy_cluster},
+};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::process::Command;
+
+/// How often the databases of ended tests are looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
@@ -43,9 +49,23 @@ async fn main() -> Result<ExitCode> {
     let code = tokio::select! {
         status = command.wait() => status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         () = stop_signal() => 130,
+        never = tidy(&postgres) => match never {},
     };
     temporal.stop().await?;
     postgres.stop().await?;
     std::fs::remove_dir_all(&state).context("removing the servers' state")?;
     Ok(ExitCode::from(code))
+}
+
+/// Drops the databases that tests have left, for as long as they run, so that all of them need little room.
+async fn tidy(postgres: &Postgres) -> Infallible {
+    let mut unused = Vec::new();
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        match drop_left(&postgres.owner("postgres"), &unused).await {
+            Ok(now) => unused = now,
+            // Somebody has connected to one meanwhile, say.
+            Err(error) => eprintln!("with-servers: databases of ended tests are left for now: {error}"),
+        }
+    }
 }

@@ -125,3 +125,20 @@ async fn an_endpoint_that_wants_to_be_left_alone_is_and_no_attempt_is_counted() 
         assert_eq!(scene.texts("SELECT subject FROM findings WHERE kind = 'delivery_dead'").await, [""; 0]);
     }
 }
+
+/// Somebody takes the endpoint away and adds another of its name, while something is on its way to the first.
+#[tokio::test]
+async fn what_is_written_for_an_endpoint_does_not_go_to_where_it_was_before() {
+    let mut scene = Scene::new().await;
+    let (before, now) = (Receiver::start().await, Receiver::start().await);
+    scene.endpoint("shop", &before.url(), &["--kind", "account.*"]).await;
+    let aggregate = scene.toggle("ursula", 2).await;
+    before.answer(&aggregate, usize::MAX, 0, None);
+    assert!(wait_until(DEADLINE, async || !before.received_of(&aggregate).is_empty()).await, "nothing is sent");
+    let remove = ["outbox", "endpoint", "remove", "shop", "--by", "olga", "--reason", "it moves"];
+    scene.world.backstop(&remove).await.unwrap();
+    scene.endpoint("shop", &now.url(), &["--from-beginning"]).await;
+    scene.toggle("victor", 4).await;
+    let written = scene.written().await;
+    scene.taken(&written, || now.received()).await;
+}
