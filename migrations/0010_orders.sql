@@ -66,6 +66,28 @@ CREATE TABLE fills (
     PRIMARY KEY (order_id, trade_id)
 );
 
+-- Trades at a venue of orders that the books don't know. Nobody can say whose they are, so nobody's balance is touched: what came
+-- in waits in suspense, and what was given for it, and the fee, the house's own stock at the venue has paid. An order that
+-- turns up after all (of books that were put back, and whose workflow takes it down again) takes its trades back.
+CREATE TABLE suspended_fills (
+    venue          text NOT NULL,
+    venue_order_id text NOT NULL,
+    trade_id       text NOT NULL,
+    side           text NOT NULL CHECK (side IN ('buy', 'sell')),
+    base_asset     text NOT NULL REFERENCES assets,
+    quote_asset    text NOT NULL REFERENCES assets,
+    base           numeric(38, 18) NOT NULL CHECK (base >= 0),
+    quote          numeric(38, 18) NOT NULL CHECK (quote >= 0),
+    fee            numeric(38, 18) NOT NULL,
+    fee_asset      text NOT NULL,
+    -- What the house paid of the fee; nothing while nobody knows the asset.
+    house_fee      numeric(38, 18) NOT NULL,
+    -- Whose it turned out to be.
+    order_id       text REFERENCES orders,
+    at             timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (venue, venue_order_id, trade_id)
+);
+
 CREATE FUNCTION lock_order(p_order_id text) RETURNS orders
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -252,7 +274,100 @@ BEGIN
     RETURN o.state = 'void';
 END $$;
 
--- A fill's two legs and its fee, once by the venue's trade id. Never refused: where more is given than was reserved, what
+-- A trade is booked as an order's, or suspended, by one at a time.
+CREATE FUNCTION lock_trade(p_venue text, p_venue_order_id text, p_trade_id text) RETURNS void
+LANGUAGE sql AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'trade', p_venue, p_venue_order_id, p_trade_id), 0));
+$$;
+
+-- The accounts that a suspended trade moves: of what came in, of what was given for it, and of the fee.
+CREATE FUNCTION suspense_of(f suspended_fills) RETURNS bigint[]
+LANGUAGE sql AS $$
+    SELECT ARRAY[account_of('~suspense', CASE f.side WHEN 'buy' THEN f.base_asset ELSE f.quote_asset END),
+                 account_of('~suspense', CASE f.side WHEN 'buy' THEN f.quote_asset ELSE f.base_asset END),
+                 CASE WHEN f.house_fee <> 0 THEN account_of('~suspense', f.fee_asset) END];
+$$;
+
+-- The postings of a suspended trade, or those that take it back (`p_sign` -1). The house's part passes through as money in
+-- transit, as a fee in a third asset does.
+CREATE FUNCTION post_suspended(f suspended_fills, p_of bigint[], p_key text, p_sign int) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_in  numeric := p_sign * CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END;
+    v_out numeric := p_sign * CASE f.side WHEN 'buy' THEN f.quote ELSE f.base END;
+    v_fee numeric := p_sign * f.house_fee;
+BEGIN
+    IF v_in <> 0 THEN
+        PERFORM post(p_key, 1, 'suspended_fill_in', p_of[1], 'market:' || f.venue, v_in, 0, 0);
+    END IF;
+    IF v_out <> 0 THEN
+        PERFORM post(p_key, 2, 'suspended_fill_out', p_of[2], 'house:' || f.venue, 0, 0, v_out);
+        PERFORM post(p_key, 3, 'suspended_fill_out', p_of[2], 'market:' || f.venue, 0, 0, -v_out);
+    END IF;
+    IF v_fee <> 0 THEN
+        PERFORM post(p_key, 4, 'suspended_fill_fee', p_of[3], 'house:' || f.venue, 0, 0, v_fee);
+        PERFORM post(p_key, 5, 'suspended_fill_fee', p_of[3], 'fees', 0, 0, -v_fee);
+    END IF;
+END $$;
+
+-- Suspends a trade of an order that is at the venue under an id like ours, and in no row here, once. Returns whether this call did:
+-- not when the books know the order by now.
+CREATE FUNCTION fill_suspend(
+    p_venue text, p_symbol text, p_client_id text, p_venue_order_id text, p_trade_id text, p_side text,
+    p_base numeric, p_quote numeric, p_fee numeric, p_fee_asset text
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    v_key text := format('suspended_fill/%s/%s/%s', p_venue, p_venue_order_id, p_trade_id);
+    v_of  bigint[];
+    m     strategies;
+    f     suspended_fills;
+BEGIN
+    SELECT * INTO m FROM strategies WHERE venue = p_venue AND base || quote = p_symbol LIMIT 1;
+    IF m.strategy_key IS NULL THEN
+        PERFORM refuse_input('symbol', 'a market of a strategy at that venue');
+    END IF;
+    PERFORM lock_trade(p_venue, p_venue_order_id, p_trade_id);
+    IF EXISTS (SELECT FROM orders
+                WHERE order_id = p_client_id OR venue = p_venue AND base || quote = p_symbol AND venue_order_id = p_venue_order_id) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO suspended_fills (venue, venue_order_id, trade_id, side, base_asset, quote_asset, base, quote, fee, fee_asset,
+                                 house_fee)
+    VALUES (p_venue, p_venue_order_id, p_trade_id, p_side, m.base, m.quote, p_base, p_quote, p_fee, p_fee_asset,
+            CASE WHEN EXISTS (SELECT FROM assets WHERE asset = p_fee_asset) THEN p_fee ELSE 0 END)
+    ON CONFLICT DO NOTHING RETURNING * INTO f;
+    IF f.venue IS NULL THEN
+        RETURN false;
+    END IF;
+    IF f.house_fee <> p_fee THEN
+        PERFORM find('fee_in_unknown_asset', v_key, 'warning',
+                     jsonb_build_object('fee', trim_scale(p_fee)::text, 'fee_asset', p_fee_asset));
+    END IF;
+    v_of := suspense_of(f);
+    PERFORM FROM accounts WHERE id = ANY (v_of) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM post_suspended(f, v_of, v_key, 1);
+    PERFORM emit('order/' || p_client_id, 'order.fill_suspended', to_jsonb(f));
+    RETURN true;
+END $$;
+
+-- Takes a suspended trade back, as it is booked as an order's. What is not in suspense any more, somebody has given away.
+CREATE FUNCTION take_back(f suspended_fills, p_of bigint[], p_order_id text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_key text := format('suspended_fill/%s/%s/%s', f.venue, f.venue_order_id, f.trade_id);
+    v_in  numeric := CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END;
+BEGIN
+    IF (SELECT available FROM accounts WHERE id = p_of[1]) < v_in THEN
+        PERFORM find('suspended_fill_gone', v_key, 'critical', to_jsonb(f) || jsonb_build_object('order_id', p_order_id));
+        RETURN;
+    END IF;
+    UPDATE suspended_fills SET order_id = p_order_id
+     WHERE venue = f.venue AND venue_order_id = f.venue_order_id AND trade_id = f.trade_id;
+    PERFORM post_suspended(f, p_of, v_key || '/back', -1);
+END $$;
+
+-- A fill's two legs and its fee, once by the venue's trade id. Of an order that the books know, never refused: where more is given than was reserved, what
 -- comes in for it waits in suspense, with a finding. The user pays the fee out of what came in. What the venue takes
 -- otherwise, as in a third asset, it takes from the house's own holdings: a posting from there to the fees, which passes
 -- through the user's account of that asset as money in transit. So the fee stands in the books of the user whose fill it
@@ -264,6 +379,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     o           orders := lock_order(p_order_id);
     f           fills;
+    h           suspended_fills;
+    v_held      bigint[];
     r           reservations;
     v_key       text := format('fill/%s/%s', p_order_id, p_trade_id);
     v_market    text := 'market:' || o.venue;
@@ -323,9 +440,18 @@ BEGIN
                 'fee', trim_scale(p_fee)::text, 'fee_asset', p_fee_asset, 'paid_by_house', trim_scale(v_house)::text));
         END IF;
     END IF;
+    PERFORM lock_trade(o.venue, o.venue_order_id, p_trade_id);
+    SELECT * INTO h FROM suspended_fills
+     WHERE venue = o.venue AND venue_order_id = o.venue_order_id AND trade_id = p_trade_id AND order_id IS NULL;
+    IF h.venue IS NOT NULL THEN
+        v_held := suspense_of(h);
+    END IF;
     INSERT INTO fills (order_id, trade_id, base, quote, fee, fee_asset, reserved, credited, house_fee)
     VALUES (p_order_id, p_trade_id, p_base, p_quote, p_fee, p_fee_asset, v_paid, v_credited, v_house);
-    PERFORM FROM accounts WHERE id IN (r.account, v_to, v_suspense, v_fees) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM FROM accounts WHERE id = ANY (ARRAY[r.account, v_to, v_suspense, v_fees] || v_held) ORDER BY id FOR NO KEY UPDATE;
+    IF h.venue IS NOT NULL THEN
+        PERFORM take_back(h, v_held, p_order_id);
+    END IF;
     IF v_paid > 0 THEN
         PERFORM post(v_key, 1, 'fill_out', r.account, v_market, 0, -v_paid, 0);
         UPDATE reservations SET remaining = remaining - v_paid WHERE reservation_id = r.reservation_id;
@@ -379,4 +505,5 @@ BEGIN
 END $$;
 
 CREATE TRIGGER orders_stay BEFORE DELETE ON orders FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
+CREATE TRIGGER suspended_fills_stay BEFORE DELETE ON suspended_fills FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 CREATE TRIGGER fills_stay BEFORE UPDATE OR DELETE ON fills FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

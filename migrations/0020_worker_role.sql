@@ -21,7 +21,7 @@ GRANT EXECUTE ON FUNCTION
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
     deposit_observe, funding_open, funding_expire, funding_release, funding_status, funding_keep_refused,
     strategy_start, strategy_run, strategy_stop, strategy_open_ends,
-    order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, order_give_up, fill_book, order_end,
+    order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, order_give_up, fill_book, fill_suspend, order_end,
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,
     reward_distribute, reward_abandon,
@@ -46,7 +46,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
-                                'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'pauses', 'intents',
+                                'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'suspended_fills', 'pauses', 'intents',
                                 'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads', 'endpoints',
                                 'relays', 'streams', 'rewards', 'reward_allocations'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',

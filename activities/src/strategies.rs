@@ -55,6 +55,9 @@ pub struct Quote {
     pub synced: bool,
     /// Who has paused it, if somebody has: its quotes are withdrawn then.
     pub paused: Option<Word>,
+    /// The intents of earlier ticks that may not have begun yet.
+    #[serde(default)]
+    pub asked: Vec<String>,
 }
 
 /// The ledger activities of strategies.
@@ -134,7 +137,13 @@ impl TickActivities {
 
     async fn wishes(&self, input: &Quote) -> Result<Look, Failure> {
         let key = &input.tick.strategy_key;
+        // Asked before anything else is read: what has begun is among the intents and the orders from now on.
+        let unseen = self.books.unknown_intents(&input.asked).await?;
         let strategy = self.books.strategy(key).await?;
+        if strategy.running && !unseen.is_empty() {
+            let why = format!("{} intents of an earlier tick have not begun", unseen.len());
+            return Ok(Look { unseen, ..skipped(true, &why) });
+        }
         if let Some(why) = unhealthy(&strategy, input) {
             return Ok(skipped(strategy.running, &why));
         }
@@ -164,7 +173,7 @@ impl TickActivities {
             0 => "nothing to do".to_owned(),
             many => format!("{many} intents of tick {}", input.place),
         };
-        Ok(Look { running: true, skipped: None, said, intents })
+        Ok(Look { running: true, said, intents, ..Look::default() })
     }
 }
 

@@ -94,7 +94,14 @@ pub struct Ticks {
     pub last: Option<u64>,
     /// Since when it only withdraws its quotes, and who said so.
     pub paused: Option<Word>,
+    /// The intents that it has asked for and the books have not seen yet: until then it asks for no others.
+    pub asked: Vec<String>,
+    /// How many ticks have waited for those.
+    pub waited: u32,
 }
+
+/// Ticks wait for so many ticks for an intent to begin. One that was ended by force before it began never does.
+const WAITED_MAX: u32 = 20;
 
 impl Ticks {
     /// The place on the grid of the tick after this moment, ms since 1970, and when it begins. Never one that was run.
@@ -109,6 +116,18 @@ impl Ticks {
         self.run += 1;
         self.missed += self.last.map_or(0, |last| place.saturating_sub(last + 1));
         self.last = Some(place);
+    }
+
+    /// Takes down which of the intents that were asked for have still not begun.
+    pub fn wait_for(&mut self, unseen: Vec<String>) {
+        self.waited = if unseen.is_empty() { 0 } else { self.waited + 1 };
+        self.asked = if self.waited > WAITED_MAX { Vec::new() } else { unseen };
+    }
+
+    /// Takes down that an intent was asked for.
+    pub fn ask(&mut self, intent_id: String) {
+        self.waited = 0;
+        self.asked.push(intent_id);
     }
 }
 
@@ -143,6 +162,9 @@ pub struct Look {
     pub skipped: Option<String>,
     /// What was done, in words.
     pub said: String,
+    /// Intents of earlier ticks that have not begun.
+    #[serde(default)]
+    pub unseen: Vec<String>,
     /// Inputs of `ExecuteIntent` that it leads to.
     pub intents: Vec<Value>,
 }
@@ -165,7 +187,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{RunRequest, Ticks};
+    use super::{RunRequest, Ticks, WAITED_MAX};
 
     const TICK: Duration = Duration::from_millis(1_000);
 
@@ -180,6 +202,22 @@ mod tests {
         assert_eq!((ticks.run, ticks.missed), (2, 2));
         // A clock that was set back runs no tick again.
         assert_eq!(ticks.next(9_000, TICK), (15, 15_000));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_waited_for_but_not_for_ever() {
+        let mut ticks = Ticks::default();
+        ticks.ask("i-1".to_owned());
+        ticks.ask("i-2".to_owned());
+        for _ in 0..WAITED_MAX {
+            ticks.wait_for(vec!["i-2".to_owned()]);
+            assert_eq!(ticks.asked, ["i-2"]);
+        }
+        ticks.wait_for(vec!["i-2".to_owned()]);
+        assert_eq!(ticks.asked, [""; 0]);
+        ticks.ask("i-3".to_owned());
+        ticks.wait_for(vec!["i-3".to_owned()]);
+        assert_eq!((ticks.asked.len(), ticks.waited), (1, 1));
     }
 
     proptest! {

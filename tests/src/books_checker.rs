@@ -49,6 +49,23 @@ const DEMANDED: &str = "
            LATERAL (VALUES (5, 'house:' || o.venue, f.house_fee), (6, 'fees', -f.house_fee)) AS leg (line, counter, amount)
      WHERE f.house_fee <> 0
     UNION ALL
+    SELECT 'suspended_fill/' || f.venue || '/' || f.venue_order_id || '/' || f.trade_id || turn.suffix, leg.line,
+           'suspended_fill_' || leg.kind, a.id, leg.counter, turn.sign * leg.available, 0, turn.sign * leg.transit
+      FROM suspended_fills AS f
+     CROSS JOIN (VALUES ('', 1), ('/back', -1)) AS turn (suffix, sign)
+     CROSS JOIN LATERAL (SELECT CASE f.side WHEN 'buy' THEN f.base_asset ELSE f.quote_asset END AS got,
+                                CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END AS gained,
+                                CASE f.side WHEN 'buy' THEN f.quote_asset ELSE f.base_asset END AS gave,
+                                CASE f.side WHEN 'buy' THEN f.quote ELSE f.base END AS given) AS x
+     CROSS JOIN LATERAL (VALUES (1, 'in', x.got, 'market:' || f.venue, x.gained, 0::numeric),
+                                (2, 'out', x.gave, 'house:' || f.venue, 0, x.given),
+                                (3, 'out', x.gave, 'market:' || f.venue, 0, -x.given),
+                                (4, 'fee', f.fee_asset, 'house:' || f.venue, 0, f.house_fee),
+                                (5, 'fee', f.fee_asset, 'fees', 0, -f.house_fee))
+                        AS leg (line, kind, asset, counter, available, transit)
+      LEFT JOIN accounts AS a ON a.owner = '~suspense' AND a.asset = leg.asset
+     WHERE (leg.available <> 0 OR leg.transit <> 0) AND (turn.sign = 1 OR f.order_id IS NOT NULL)
+    UNION ALL
     SELECT 'reservation/' || reservation_id || '/open', 1, 'reservation_open', account, NULL, -amount, amount, 0
       FROM reservations WHERE account IS NOT NULL
     UNION ALL

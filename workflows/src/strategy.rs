@@ -222,18 +222,21 @@ impl Run {
         if synced.as_ref().is_some_and(|look| !look.running) {
             return false;
         }
-        let paused = ctx.state(|strategy| strategy.ticks.paused.clone());
-        let quote = Quote { tick, place, synced: synced.is_some_and(|look| look.skipped.is_none()), paused };
+        let (paused, asked) = ctx.state(|strategy| (strategy.ticks.paused.clone(), strategy.ticks.asked.clone()));
+        let quote = Quote { tick, place, synced: synced.is_some_and(|look| look.skipped.is_none()), paused, asked };
         let doing = ctx.execute_activity(TickActivities::quote, quote, self.options(ctx, "quote for"));
         let Some(look) = told(ctx, steps.quote, doing.await.map_err(|error| classify(&error))) else { return true };
+        ctx.state_mut(|strategy| strategy.ticks.wait_for(look.unseen.clone()));
         for intent in &look.intents {
-            let id = format!("intent/{}", intent["intent_id"].as_str().unwrap_or_default());
+            let intent_id = intent["intent_id"].as_str().unwrap_or_default();
+            let id = format!("intent/{intent_id}");
             let token = WorkflowCancellationToken::new();
             let input = || RawInput::of(intent.clone());
             let child = Child { id: &id, summary: "an intent of a tick", input, token: &token };
             // It runs beside the ticks. One that can't be started now is in nobody's books: the next tick wishes anew.
-            if let Err(failure) = child.start(ctx, ExecuteIntent::run).await {
-                note(ctx, steps.quote, StepState::Failed, &failure.to_string());
+            match child.start(ctx, ExecuteIntent::run).await {
+                Ok(_) => ctx.state_mut(|strategy| strategy.ticks.ask(intent_id.to_owned())),
+                Err(failure) => note(ctx, steps.quote, StepState::Failed, &failure.to_string()),
             }
         }
         look.running

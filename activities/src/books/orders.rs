@@ -7,6 +7,7 @@ use super::{
     pacing::{PermitRow, Slot},
     payouts::millis,
 };
+use crate::venue::TradeRecord;
 
 /// An order that may be at the venue.
 #[derive(Debug, FromRow)]
@@ -156,6 +157,26 @@ impl Books {
     ) -> Result<bool, BooksError> {
         let query = sqlx::query_scalar("SELECT fill_book($1, $2, $3::numeric, $4::numeric, $5::numeric, $6)");
         let query = query.bind(order_id).bind(trade_id).bind(legs.0).bind(legs.1).bind(fee.0).bind(fee.1);
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+
+    /// Puts a trade in suspense that belongs to none of our orders, once. Returns whether this call did: not when the books know the
+    /// order by now. `client_id` is what the venue knows the order by.
+    ///
+    /// # Errors
+    /// `InvalidInput` when no strategy is of that market, or when the books can't be reached.
+    pub async fn fill_suspend(
+        &self,
+        (venue, symbol): (&str, &str),
+        client_id: &str,
+        trade: &TradeRecord,
+    ) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT fill_suspend($1, $2, $3, $4, $5, $6, $7::numeric, $8::numeric, $9::numeric, $10)",
+        );
+        let query = query.bind(venue).bind(symbol).bind(client_id).bind(&trade.order_id);
+        let query = query.bind(format!("{symbol}:{}", trade.id)).bind(if trade.is_buyer { "buy" } else { "sell" });
+        let query = query.bind(&trade.quantity).bind(&trade.quote_quantity).bind(&trade.fee).bind(&trade.fee_asset);
         Ok(query.fetch_one(self.pool()).await?)
     }
 

@@ -105,6 +105,17 @@ impl Books {
         Ok(query.bind(order_ids).fetch_all(self.pool()).await?)
     }
 
+    /// Which of these are no intents of the books.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn unknown_intents(&self, intent_ids: &[String]) -> Result<Vec<String>, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT id FROM unnest($1::text[]) AS id WHERE NOT EXISTS (SELECT FROM intents WHERE intent_id = id)",
+        );
+        Ok(query.bind(intent_ids).fetch_all(self.pool()).await?)
+    }
+
     /// The orders of a strategy that intents have placed and that may still trade, oldest first.
     ///
     /// # Errors

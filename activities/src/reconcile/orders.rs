@@ -40,7 +40,26 @@ pub(super) async fn check(
     }
     let note =
         format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
-    told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await
+    let report = told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await?;
+    match suspend(books, market, &input.venue, &seen).await? {
+        0 => Ok(report),
+        count => Ok(CheckReport { note: format!("{}; {count} trades put in suspense", report.note), ..report }),
+    }
+}
+
+/// Puts the trades in suspense of orders that are certainly nobody's here. Returns how many.
+async fn suspend(books: &Books, market: &dyn Spot, venue: &str, seen: &Seen) -> Result<usize, Failure> {
+    let mut suspended = 0;
+    for unknown in seen.certain.iter().filter(|deviation| deviation.kind == "order_without_record") {
+        let said = |field: &str| unknown.evidence[field].as_str().unwrap_or_default();
+        let (_, now_ms) = books.watermark("orders").await?;
+        let trades = market.trades(said("symbol"), said("venue_order_id"), now_ms).await.map_err(unreadable)?;
+        for trade in trades {
+            let done = books.fill_suspend((venue, said("symbol")), said("client_id"), &trade).await?;
+            suspended += usize::from(done);
+        }
+    }
+    Ok(suspended)
 }
 
 /// The open orders alone, as the watch looks at them: what it does not see is not gone. Returns how many are wrong.

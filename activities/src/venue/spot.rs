@@ -123,6 +123,8 @@ pub struct TradeRecord {
     pub fee: String,
     /// The asset that was taken in; it may be neither of the two.
     pub fee_asset: String,
+    /// Whether it brought in the base asset.
+    pub is_buyer: bool,
     /// Whether the order was resting when it was met.
     pub is_maker: bool,
     /// By the venue's clock, ms since 1970.

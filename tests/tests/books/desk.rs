@@ -242,6 +242,7 @@ impl Desk {
             'strategies', (SELECT jsonb_agg(to_jsonb(t) ORDER BY strategy_key) FROM strategies AS t),
             'orders', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id) FROM orders AS t),
             'fills', (SELECT jsonb_agg(to_jsonb(t) ORDER BY order_id, trade_id) FROM fills AS t),
+            'suspended_fills', (SELECT jsonb_agg(to_jsonb(t) ORDER BY trade_id) FROM suspended_fills AS t),
             'intents', (SELECT jsonb_agg(to_jsonb(t) ORDER BY intent_id) FROM intents AS t),
             'receipts', (SELECT jsonb_agg(to_jsonb(t) ORDER BY consumer, key) FROM receipts AS t),
             'gates', (SELECT jsonb_agg(to_jsonb(t) ORDER BY scope) FROM gates AS t),

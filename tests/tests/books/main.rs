@@ -28,5 +28,6 @@ mod rights;
 mod seals;
 mod stock;
 mod strategies;
+mod suspended;
 mod tampering;
 mod withdrawals;

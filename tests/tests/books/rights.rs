@@ -41,6 +41,7 @@ const CALLABLE: &[&str] = &[
     "entry_text",
     "event_id",
     "fill_book",
+    "fill_suspend",
     "find",
     "finding_acknowledge",
     "findings_report",

@@ -140,3 +140,48 @@ async fn one_that_was_ended_by_force_while_its_orders_were_ended_goes_on_ending_
     assert!(matches!(world.end_of(&maker.id()).await, End::Result(_)));
     assert_over(&world, &maker).await;
 }
+
+/// The workflows of a tick's intents are started, and can't write anything for several ticks.
+#[tokio::test]
+async fn what_was_asked_for_and_has_not_begun_is_not_asked_for_again() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 250).await;
+    let mut owner = world.database.owner().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE intents IN SHARE ROW EXCLUSIVE MODE").execute(&mut owner).await.unwrap();
+    maker.start(&world).await;
+    maker.ticks_are(&world, "no tick has waited", |ticks| ticks.asked.len() == 4 && ticks.waited >= 3).await;
+    maker.shows(&world, "quote", "4 intents of an earlier tick have not begun").await;
+    sqlx::raw_sql("COMMIT").execute(&mut owner).await.unwrap();
+    maker.has_quotes(&world, 4).await;
+    maker.ticks_are(&world, "it waits on", |ticks| ticks.asked.is_empty()).await;
+    assert_eq!(world.exchange.all_orders().await.len(), 4);
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+/// Nothing will ever come of these: a tick after a while asks for others.
+#[tokio::test]
+async fn what_was_ended_by_force_before_it_began_is_not_waited_for_for_ever() {
+    let mut world = World::new().await;
+    let maker = Maker::of(&world, 250).await;
+    let mut owner = world.database.owner().await;
+    sqlx::raw_sql("BEGIN; LOCK TABLE intents IN SHARE ROW EXCLUSIVE MODE").execute(&mut owner).await.unwrap();
+    maker.start(&world).await;
+    maker.ticks_are(&world, "no tick has waited", |ticks| ticks.asked.len() == 4 && ticks.waited >= 1).await;
+    let asked = maker.ticks(&world).await.asked;
+    world.kill_worker().await;
+    for intent in asked {
+        let id = format!("intent/{intent}");
+        let ended = world.temporal(&["workflow", "terminate", "-w", &id, "--reason", "a test"]).await;
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    // What the dead worker still waits for would be written all the same.
+    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    sqlx::raw_sql(end).execute(&mut owner).await.unwrap();
+    sqlx::raw_sql("COMMIT").execute(&mut owner).await.unwrap();
+    world.start_worker().await;
+    maker.has_quotes(&world, 4).await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}

@@ -163,6 +163,7 @@ async fn trades_are_found_with_their_fees() {
         quote_quantity: "44999.99500000".into(),
         fee: "0.01230000".into(),
         fee_asset: "BNB".into(),
+        is_buyer: true,
         is_maker: true,
         traded_at_ms: trade.traded_at_ms,
     };

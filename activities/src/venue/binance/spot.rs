@@ -81,6 +81,7 @@ pub(super) struct TradeRow {
     commission: String,
     commission_asset: String,
     time: i64,
+    is_buyer: bool,
     is_maker: bool,
 }
 
@@ -363,6 +364,7 @@ pub(super) fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> R
         quote_quantity: row.quote_qty,
         fee: row.commission,
         fee_asset: row.commission_asset,
+        is_buyer: row.is_buyer,
         is_maker: row.is_maker,
         traded_at_ms: row.time,
     })
