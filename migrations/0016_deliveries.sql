@@ -373,7 +373,7 @@ $$;
 
 -- An event was not taken. What the endpoint has answered to it (`p_about` is 'event') counts as an attempt, and after so many
 -- its stream is dead. What says nothing of the event ('endpoint': not reached, 429, 503) closes the endpoint for a while and
--- counts for no event. A send without an answer ('unclear') counts as well, but only if the endpoint has taken something
+-- counts for no event. What may be either ('unclear': no answer, 500, 404) counts as well, but only if the endpoint has taken something
 -- else since the event failed before: else one that is stuck would use up the attempts of hundreds. Returns whether it
 -- counted; null when the stream is another's.
 CREATE FUNCTION stream_failed(

@@ -74,6 +74,15 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     if let Some(directory) = config.failpoints.clone() {
         failpoint::watch(directory);
     }
+    // Of a process before this one, as in a container that is started again.
+    if let Some(file) = &config.ready_file {
+        match std::fs::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("removing the ready file of an earlier process");
+            }
+            _ => {}
+        }
+    }
     let venues = config.venue.served(|name| std::env::var(name).ok())?;
     let options = database(&config.database_url)?;
     let connect = || Books::connect(options.clone(), config.database_connections);

@@ -121,7 +121,12 @@ fn refused(answer: &Response) -> NotTaken {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Fault::Endpoint,
-        _ => Fault::Event,
+        // About the way there, or an accident over there: nobody can tell whether this event has to do with it.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::REQUEST_TIMEOUT => {
+            Fault::Unclear
+        }
+        status if status.is_client_error() => Fault::Event,
+        _ => Fault::Unclear,
     };
     NotTaken { fault, reason: format!("HTTP {status}"), after: retry_after(answer).or(gone) }
 }

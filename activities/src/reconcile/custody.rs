@@ -24,6 +24,9 @@ use crate::{
 /// How far back a withdrawal or deposit may have come that is not booked yet.
 const UNBOOKED_MS: i64 = 14 * DAY_MS;
 
+/// An asset that has not held still for so long has not been compared for as long: somebody has to know.
+const UNSEEN_MS: i64 = 3_600_000;
+
 /// What one venue holds of an asset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
@@ -55,6 +58,8 @@ pub struct CustodyReport {
     pub differs: Vec<CustodyRow>,
     /// What moved during every look, and why.
     pub moving: Vec<CustodyRow>,
+    /// The assets that held still, whether they fit or differ.
+    pub still: Vec<String>,
     /// How many looks there were.
     pub looks: u32,
 }
@@ -173,8 +178,27 @@ impl CustodyActivities {
         ctx: ActivityContext,
         input: CustodyReport,
     ) -> Result<CheckReport, ActivityError> {
+        beating(&ctx, LONGEST_PAUSE, self.tell(&input)).await
+    }
+}
+
+impl CustodyActivities {
+    async fn tell(&self, input: &CustodyReport) -> Result<CheckReport, Failure> {
         // Of what moved it can't be said whether it fits.
-        let [certain, unclear] = [&input.differs, &input.moving].map(|rows| rows.iter().map(deviation).collect());
+        let [mut certain, unclear] =
+            [&input.differs, &input.moving].map(|rows| rows.iter().map(deviation).collect::<Vec<_>>());
+        for asset in &input.still {
+            let (_, now_ms) = self.books.watermark(&seen_at(asset)).await?;
+            self.books.watermark_set(&seen_at(asset), now_ms).await?;
+        }
+        for row in &input.moving {
+            let (seen_ms, now_ms) = self.books.watermark(&seen_at(&row.asset)).await?;
+            match seen_ms {
+                None => self.books.watermark_set(&seen_at(&row.asset), now_ms).await?,
+                Some(seen_ms) if seen_ms < now_ms - UNSEEN_MS => certain.push(unseen(row, seen_ms)),
+                Some(_) => {}
+            }
+        }
         let seen = Seen { certain, unclear };
         let moving: Vec<&str> = input.moving.iter().map(|row| row.asset.as_str()).collect();
         let mut note = "what the venues hold, against what is owed and the house's own".to_owned();
@@ -182,8 +206,22 @@ impl CustodyActivities {
             note =
                 format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
         }
-        let told = told(&self.books, ("custody", Some(0)), &input.run, &seen, note);
-        beating(&ctx, LONGEST_PAUSE, told).await
+        told(&self.books, ("custody", Some(0)), &input.run, &seen, note).await
+    }
+}
+
+/// The watermark of when an asset held still last; of one that never did, of the first look at it.
+fn seen_at(asset: &str) -> String {
+    format!("custody/{asset}")
+}
+
+fn unseen(row: &CustodyRow, seen_ms: i64) -> Deviation {
+    Deviation {
+        kind: "custody_unseen".to_owned(),
+        severity: Severity::Warning,
+        measure: None,
+        evidence: json!({"seen_ms": seen_ms, "why": row.note}),
+        ..deviation(row)
     }
 }
 

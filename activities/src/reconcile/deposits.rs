@@ -15,9 +15,9 @@ use crate::{
 /// How long a deposit is watched after it was booked.
 const WATCHED_MS: i64 = 7 * DAY_MS;
 /// By how much the venue may have seen it earlier than it could be booked.
-const EARLIER_MS: i64 = 7 * DAY_MS;
+const EARLIER_MS: i64 = 30 * DAY_MS;
 /// One request of the venue's history spans less than 90 days.
-const MOST_MS: i64 = 82 * DAY_MS;
+const MOST_MS: i64 = 59 * DAY_MS;
 
 /// Since when a venue's deposits are read: what came in before is nobody's business here.
 pub(crate) fn since(venue: &str) -> String {

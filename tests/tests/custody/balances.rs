@@ -10,7 +10,7 @@ use backstop_tests::{
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{check, finds, finds_nothing, frozen, named};
+use crate::{check, damage, finds, finds_nothing, frozen, named};
 
 async fn holds(world: &World, amount: &str) {
     world.exchange.set(json!({"balances": {"BTC": amount}})).await;
@@ -74,6 +74,9 @@ async fn a_payout_that_the_venue_has_deducted_and_the_books_have_not_settled() {
     let report = check(&world).await;
     let expected = format!("moved during every look of 5: BTC (payout {hidden} may have been sent)");
     assert!(moving(&report).contains(&expected), "{report:?}");
+    // Nor could anybody for two hours.
+    damage(&world, "UPDATE watermarks SET at_ms = at_ms - 7200000 WHERE name = 'custody/BTC'".to_owned()).await;
+    finds(&world, &["Warning custody_unseen asset/BTC".to_owned()]).await;
     let made = world.exchange.withdrawals(&hidden).await.pop().unwrap();
     world.exchange.hide_withdrawal(&made.id, false).await;
     world.disarm("venue_confirm.before");

@@ -5,7 +5,7 @@ use backstop_tests::world::DEADLINE;
 
 use crate::{
     receiver::{Received, Receiver, RetryAfter},
-    scene::{ATTEMPTS, Scene, assert_in_order, toggle},
+    scene::{ATTEMPTS, Scene, Written, assert_in_order, toggle},
 };
 
 #[tokio::test]
@@ -96,6 +96,27 @@ async fn an_endpoint_that_is_down_uses_up_no_attempts() {
     let written = scene.written().await;
     scene.taken(&written, || receiver.received()).await;
     assert_in_order(&written, &receiver.received());
+}
+
+/// Somebody has deployed something that fails on everything, or is not where it was, or knows us no more.
+#[tokio::test]
+async fn an_endpoint_that_refuses_everything_uses_up_no_attempts() {
+    for status in [500, 401, 404, 302] {
+        let mut scene = Scene::new().await;
+        let receiver = Receiver::start().await;
+        receiver.answer("", usize::MAX, status, None);
+        scene.endpoint("shop", &receiver.url(), &["--kind", "account.*"]).await;
+        for user in 0..5 {
+            scene.toggle(&format!("u-{user}"), 2).await;
+        }
+        scene.until("it was not tried often enough", async || receiver.received().len() > 2 * ATTEMPTS).await;
+        assert_eq!(scene.texts("SELECT DISTINCT attempts::text FROM streams").await, ["0"], "{status}");
+        receiver.relent();
+        let of_accounts = |event: &Written| event.aggregate.starts_with("account/u-");
+        let written: Vec<_> = scene.written().await.into_iter().filter(of_accounts).collect();
+        scene.taken(&written, || receiver.received()).await;
+        assert_eq!(scene.texts("SELECT subject FROM findings WHERE kind = 'delivery_dead'").await, [""; 0]);
+    }
 }
 
 #[tokio::test]

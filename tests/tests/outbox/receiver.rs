@@ -46,7 +46,7 @@ impl RetryAfter {
     }
 }
 
-/// The next events whose id or subject is this are answered so, so often.
+/// The next events whose id or subject is this, or any if it is empty, are answered so, so often.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) of: String,
@@ -146,7 +146,8 @@ async fn take(State(kept): State<Arc<Mutex<Kept>>>, headers: HeaderMap, body: By
     let (number, rule, slow) = {
         let mut kept = kept.lock().unwrap();
         let named = [event["id"].as_str().unwrap().to_owned(), event["subject"].as_str().unwrap().to_owned()];
-        let rule = kept.rules.iter_mut().find(|rule| rule.times > 0 && named.contains(&rule.of));
+        let rule =
+            kept.rules.iter_mut().find(|rule| rule.times > 0 && (rule.of.is_empty() || named.contains(&rule.of)));
         let rule = rule.map(|rule| {
             rule.times -= 1;
             rule.clone()

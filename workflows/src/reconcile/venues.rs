@@ -98,11 +98,16 @@ async fn custody(ctx: &Ctx, venues: &[String], input: &CheckInput) -> Result<Che
             seen.insert(asset, now);
         }
     }
-    let mut report = CustodyReport { run: input.run.clone(), differs: Vec::new(), moving: Vec::new(), looks };
+    let [differs, moving] = [Vec::new(), Vec::new()];
+    let mut report = CustodyReport { run: input.run.clone(), differs, moving, still: Vec::new(), looks };
     for seen in seen.into_values() {
         match seen {
-            Seen::Settled(row) if row.state == "differs" => report.differs.push(row),
-            Seen::Settled(_) => {}
+            Seen::Settled(row) => {
+                report.still.push(row.asset.clone());
+                if row.state == "differs" {
+                    report.differs.push(row);
+                }
+            }
             Seen::Differed(row) | Seen::Moved(row) => report.moving.push(row),
         }
     }
