@@ -180,13 +180,25 @@ LANGUAGE sql STABLE AS $$
       FROM seals ORDER BY seq DESC LIMIT 1;
 $$;
 
--- What is wrong with the entries since `p_from` and with the accounts that they are of. One statement, so one moment.
-CREATE FUNCTION books_news(p_from xid8) RETURNS SETOF deviation
+-- Where a page of about so many entries ends that begins at `p_from`: with the next transaction. Null: it is the last.
+CREATE FUNCTION news_end(p_from xid8, p_entries int) RETURNS xid8
 LANGUAGE sql STABLE AS $$
-    SELECT d.* FROM entry_deviations((SELECT array_agg(f) FROM entry_faults AS f WHERE f.xid >= p_from AND f.fault IS NOT NULL)) AS d
+    SELECT xid FROM entries
+     WHERE xid > (SELECT xid FROM entries WHERE xid >= p_from ORDER BY xid OFFSET p_entries - 1 LIMIT 1)
+     ORDER BY xid LIMIT 1;
+$$;
+
+-- What is wrong with the entries from `p_from` up to before `p_to` (null: all), and with the accounts that they are of. One
+-- statement, so one moment.
+CREATE FUNCTION books_news(p_from xid8, p_to xid8) RETURNS SETOF deviation
+LANGUAGE sql STABLE AS $$
+    SELECT d.*
+      FROM entry_deviations((SELECT array_agg(f) FROM entry_faults AS f
+                              WHERE f.xid >= p_from AND (p_to IS NULL OR f.xid < p_to) AND f.fault IS NOT NULL)) AS d
     UNION ALL
     SELECT d.* FROM account_faults AS f JOIN accounts AS a USING (id), LATERAL account_deviation(a, f.fault) AS d
-     WHERE f.fault IS NOT NULL AND f.id IN (SELECT account FROM entries WHERE xid >= p_from);
+     WHERE f.fault IS NOT NULL
+       AND f.id IN (SELECT account FROM entries WHERE xid >= p_from AND (p_to IS NULL OR xid < p_to));
 $$;
 
 -- Seals what is new since the last seal. `p_cursor` was taken before it was looked at. Returns the last seal.

@@ -27,7 +27,7 @@ GRANT EXECUTE ON FUNCTION
     reward_distribute, reward_abandon,
     pause_open, pause_drained, pause_end, watermark_set, payout_restore, adoption_note,
     venue_slot, venue_back_off, venue_pace_set, halt, halt_lift,
-    findings_report, finding_acknowledge, seal, seal_check, seal_cursor, books_news, books_page, accounts_page, heads_page,
+    findings_report, finding_acknowledge, seal, seal_check, seal_cursor, news_end, books_news, books_page, accounts_page, heads_page,
     seals_page,
     check_transit, check_reservations, check_intents,
     once, endpoint_add, endpoint_remove, event_id, outbox_relay, stream_lease, stream_events, stream_delivered, stream_release,

@@ -245,7 +245,8 @@ mod tests {
             "requested_by": "rita", "tick_ms": 1000,
         });
         let request = RunRequest::read(input.clone()).unwrap();
-        let ticks = Ticks { run: 7, missed: 2, last: Some(99), paused: None };
+        let asked = vec!["mm/99/0".to_owned()];
+        let ticks = Ticks { run: 7, missed: 2, last: Some(99), paused: None, asked, waited: 3 };
         let next = RunRequest::read(request.continued(&ticks)).unwrap();
         assert_eq!(next.before, ticks);
         assert_eq!((&next.input, next.content()), (&input, request.content()));

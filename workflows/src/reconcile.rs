@@ -31,6 +31,8 @@ use crate::{
 
 /// How long one check may take, with everything that is tried again.
 const CHECK: Duration = Duration::from_secs(60);
+/// How long what is new may take: reconciliation may have been away for long.
+const NEWS: Duration = Duration::from_secs(600);
 /// How long a full pass may take.
 const FULL: Duration = Duration::from_secs(4 * 3_600);
 
@@ -121,7 +123,8 @@ async fn adopt(ctx: &Ctx) {
 
 async fn news(ctx: &Ctx, input: &CheckInput) {
     let step = begin(ctx, "books", "none: a look");
-    let news = ctx.execute_activity(ReconcileActivities::news, input.clone(), quick(ctx, "check new entries")).await;
+    let options = check_options(NEWS, "check new entries", &ctx.cancellation_token());
+    let news = ctx.execute_activity(ReconcileActivities::news, input.clone(), options).await;
     match news {
         Ok(Sealed { report, seal }) => {
             ctx.upsert_search_attributes([search::BOOKS_SEAL.value_set(seal.to_string())]);

@@ -3,6 +3,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, FromRow, types::Json};
 
 use super::{Books, BooksError};
+use crate::reconcile::DEVIATIONS_MAX;
 
 /// What a check has come to.
 #[derive(Clone, Copy, Debug)]
@@ -132,24 +133,44 @@ impl Books {
         Ok(deviations)
     }
 
-    /// Looks at every entry since the last seal, and at the accounts that they are of.
+    /// Looks at every entry since the last seal, about so many at once, and at the accounts that they are of. What is found wrong
+    /// is said once, and the first thousand of it say enough.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn books_news(&self) -> Result<News, BooksError> {
+    pub async fn books_news(&self, at_once: i32) -> Result<News, BooksError> {
         // Taken before the look: what commits meanwhile is above it, and looked at the next time.
-        let (cursor, from): (String, String) =
+        let (cursor, mut from): (String, String) =
             sqlx::query_as("SELECT pg_snapshot_xmin(pg_current_snapshot())::text, seal_cursor()::text")
                 .fetch_one(self.pool())
                 .await?;
-        let (seen, Json(deviations)) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM entries WHERE xid >= $1::xid8),
-                    (SELECT coalesce(jsonb_agg(d), '[]') FROM books_news($1::xid8) AS d)",
-        )
-        .bind(from)
-        .fetch_one(self.pool())
-        .await?;
-        Ok(News { cursor, seen, deviations })
+        let mut news = News { cursor, seen: 0, deviations: Vec::new() };
+        loop {
+            let to: Option<String> = sqlx::query_scalar("SELECT news_end($1::xid8, $2)::text")
+                .bind(&from)
+                .bind(at_once)
+                .fetch_one(self.pool())
+                .await?;
+            let (seen, Json(deviations)): (i64, Json<Vec<Deviation>>) = sqlx::query_as(
+                "SELECT (SELECT count(*) FROM entries WHERE xid >= $1::xid8 AND ($2::xid8 IS NULL OR xid < $2::xid8)),
+                        (SELECT coalesce(jsonb_agg(d), '[]') FROM books_news($1::xid8, $2::xid8) AS d)",
+            )
+            .bind(&from)
+            .bind(&to)
+            .fetch_one(self.pool())
+            .await?;
+            news.seen += seen;
+            for deviation in deviations {
+                // An account has entries on many pages.
+                if news.deviations.len() <= DEVIATIONS_MAX && !news.deviations.contains(&deviation) {
+                    news.deviations.push(deviation);
+                }
+            }
+            match to {
+                Some(to) => from = to,
+                None => return Ok(news),
+            }
+        }
     }
 
     /// Seals what is new. `cursor` is that of the look at it.

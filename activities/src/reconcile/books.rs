@@ -15,8 +15,10 @@ use crate::{
 
 /// Entries in one statement of the full pass: short enough to be no burden, and to keep no snapshot for long.
 const PAGE: i32 = 2_000;
+/// New entries in one statement.
+pub const NEWS: i32 = 20_000;
 /// So many deviations say enough: a full pass goes no further then, and a report holds no more.
-pub(super) const DEVIATIONS_MAX: usize = 1_000;
+pub(crate) const DEVIATIONS_MAX: usize = 1_000;
 
 /// Seals in one statement, each with all of its heads.
 const SEALS: i32 = 20;
@@ -134,7 +136,7 @@ impl ReconcileActivities {
     }
 
     pub(super) async fn check_news(&self, run: &str) -> Result<Sealed, Failure> {
-        let news = self.books.books_news().await?;
+        let news = self.books.books_news(NEWS).await?;
         let look = Look { check: "books", run, closes_from_ms: None, deviations: &news.deviations, unclear: &[] };
         let report = report(&self.books, look).await?;
         let seal = self.books.seal(&news.cursor).await?;

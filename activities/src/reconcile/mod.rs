@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-pub use books::FullPass;
+pub use books::{FullPass, NEWS};
 pub use custody::{Compare, CustodyActivities, CustodyReport, Holding};
 pub use venue::{VenueCheck, VenueChecks};
 
-use books::DEVIATIONS_MAX;
+pub(crate) use books::DEVIATIONS_MAX;
 
 use crate::{
     beat::beating,

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use backstop::config::database;
-use backstop_activities::{books::Books, reconcile::FullPass};
+use backstop_activities::{
+    books::Books,
+    reconcile::{FullPass, NEWS},
+};
 use backstop_domain::{
     BusinessId, Destination, PayoutId,
     payout::{PayoutKind, PayoutOrder},
@@ -102,7 +105,7 @@ async fn fill(owner: &mut PgConnection, from: i64, to: i64) -> Result<()> {
 /// Looks at what is new, and seals it.
 async fn look(books: &Books) -> Result<Duration> {
     let began = Instant::now();
-    let news = books.books_news().await?;
+    let news = books.books_news(NEWS).await?;
     ensure!(news.deviations.is_empty(), "{:?}", news.deviations);
     books.seal(&news.cursor).await?;
     Ok(began.elapsed())

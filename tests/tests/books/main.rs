@@ -28,6 +28,7 @@ mod rights;
 mod seals;
 mod stock;
 mod strategies;
+mod stuck;
 mod suspended;
 mod tampering;
 mod withdrawals;

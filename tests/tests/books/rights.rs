@@ -66,6 +66,7 @@ const CALLABLE: &[&str] = &[
     "intent_open",
     "intent_reserve",
     "intent_void",
+    "news_end",
     "once",
     "order_abandon",
     "order_attempt",

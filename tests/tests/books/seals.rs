@@ -6,13 +6,16 @@ use backstop_domain::reconcile::{Deviation, Seal};
 
 use crate::desk::{Desk, LONG, order, paid};
 
+/// New entries in one statement: what is seen does not depend on it.
+const AT_ONCE: i32 = 2;
+
 fn told(deviations: &[Deviation]) -> Vec<String> {
     deviations.iter().map(|found| format!("{} {}", found.kind, found.subject)).collect()
 }
 
 /// What is wrong with what is new; then seals it.
 async fn news(desk: &Desk) -> (Vec<String>, Seal) {
-    let news = desk.books.books_news().await.unwrap();
+    let news = desk.books.books_news(AT_ONCE).await.unwrap();
     (told(&news.deviations), desk.books.seal(&news.cursor).await.unwrap())
 }
 
@@ -193,7 +196,7 @@ async fn what_an_entry_says_is_held_against_the_one_before_it() {
         let mut desk = Desk::open().await;
         history(&desk).await;
         desk.damage(&format!("{damage}; {REHASH}")).await;
-        let news = desk.books.books_news().await.unwrap();
+        let news = desk.books.books_news(AT_ONCE).await.unwrap();
         let reasons: Vec<&str> = news.deviations.iter().filter_map(|found| found.evidence["why"].as_str()).collect();
         assert!(reasons.contains(&why), "{damage}: {reasons:?}");
     }

@@ -36,3 +36,32 @@ async fn a_check_is_a_table_and_the_runs_own_status_has_a_row_for_each() {
     let shown = world.status_of(&id).await;
     assert!(shown.steps.len() >= 7 && shown.state == "nothing is wrong", "{shown:?}");
 }
+
+#[tokio::test]
+async fn all_of_the_books_are_read_at_first_and_once_a_day() {
+    let world = World::new().await;
+    let reads_all = async || says(&world, &["check", "--only", "books"]).await.0.contains("all of the books");
+    assert!(reads_all().await);
+    assert!(!reads_all().await);
+    let mut owner = world.database.owner().await;
+    for (hours, due) in [(23, false), (1, true)] {
+        let earlier = "UPDATE watermarks SET at_ms = at_ms - $1 * 3600000 WHERE name = 'books/full'";
+        sqlx::query(earlier).bind(hours).execute(&mut owner).await.unwrap();
+        assert_eq!(reads_all().await, due, "{hours} hours later");
+    }
+    assert!(!reads_all().await);
+}
+
+#[tokio::test]
+async fn a_finding_is_shown_with_its_evidence() {
+    let world = World::without_worker().await;
+    let found = r#"SELECT find('fill_differs', 'fill/o-1/7', 'critical', '{"booked": "0.1", "record": "0.2"}')"#;
+    sqlx::query(found).execute(&mut world.database.owner().await).await.unwrap();
+    let id: i64 =
+        sqlx::query_scalar("SELECT max(id) FROM findings").fetch_one(&mut world.database.owner().await).await.unwrap();
+    let (text, status) = says(&world, &["findings", "show", &id.to_string()]).await;
+    for word in ["fill_differs", "fill/o-1/7", "critical", "booked", "0.2"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert_eq!(status, 0);
+}

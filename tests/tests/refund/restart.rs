@@ -1,13 +1,15 @@
 //! Goal: a refund that is reset, terminated, started again, or left alone by its worker ends as if nothing had happened.
 
-use std::time::Instant;
+use std::{process::Stdio, time::Instant};
 
+use backstop::stack::{free_port, wait_until};
 use backstop_tests::{
     Verdict, World,
     exchange::{APPLY, HISTORY},
-    world::payout_id,
+    world::{DEADLINE, payout_id, program},
 };
 use serde_json::json;
+use tokio::process::Command;
 
 #[tokio::test]
 async fn a_finished_refund_reset_to_its_beginning_gives_the_same_receipt() {
@@ -127,4 +129,19 @@ async fn a_worker_that_is_asked_to_stop_in_the_middle_of_a_send_leaves_it_to_the
     world.start_worker().await;
     assert_eq!(world.ended(&id).await.kind(), "settled");
     assert_eq!(world.verdict(&id).await, Verdict::Paid);
+}
+
+/// A container that is started again finds the file of the process before it, and must not be taken for ready by that.
+#[tokio::test]
+async fn a_ready_file_of_an_earlier_process_is_gone_before_anything_else_is_tried() {
+    let world = World::without_worker().await;
+    let ready = world.directory().join("earlier.ready");
+    std::fs::write(&ready, "1").unwrap();
+    let nowhere = format!("http://127.0.0.1:{}", free_port().unwrap());
+    let mut command = Command::new(program("backstop"));
+    command.arg("worker").arg("--ready-file").arg(&ready).env("TEMPORAL_ADDRESS", nowhere);
+    command.env("DATABASE_URL", world.database.url()).env("BACKSTOP_VENUE_URL", world.exchange.url());
+    command.env("BACKSTOP_VENUE_KEY", "test-key").env("BACKSTOP_VENUE_SECRET", "test-secret");
+    let _worker = command.stderr(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    assert!(wait_until(DEADLINE, async || !ready.exists()).await, "it still says that it is ready");
 }
