@@ -442,7 +442,7 @@ BEGIN
     END IF;
     PERFORM lock_trade(o.venue, o.venue_order_id, p_trade_id);
     SELECT * INTO h FROM suspended_fills
-     WHERE venue = o.venue AND venue_order_id = o.venue_order_id AND trade_id = p_trade_id AND order_id IS NULL;
+     WHERE venue = o.venue AND venue_order_id = o.venue_order_id AND trade_id = p_trade_id;
     IF h.venue IS NOT NULL THEN
         v_held := suspense_of(h);
     END IF;
