@@ -76,6 +76,8 @@ async fn a_refund_whose_worker_dies_while_it_waits_goes_on_with_the_next_one() {
     let refund = world.refund().await;
     world.exchange.set(json!({"complete_after_ms": 600_000})).await;
     let id = world.start(&refund).await;
+    // It looks before it sends, too.
+    world.reaches(&id, "attempted").await;
     world.exchange.is_asked_twice(HISTORY).await;
     world.kill_worker().await;
     let made = world.exchange.withdrawals(&id).await;
