@@ -347,7 +347,10 @@ BEGIN
     v_of := suspense_of(f);
     PERFORM FROM accounts WHERE id = ANY (v_of) ORDER BY id FOR NO KEY UPDATE;
     PERFORM post_suspended(f, v_of, v_key, 1);
-    PERFORM emit('order/' || p_client_id, 'order.fill_suspended', to_jsonb(f));
+    PERFORM emit('order/' || p_client_id, 'order.fill_suspended', jsonb_build_object('venue', p_venue,
+        'venue_order_id', p_venue_order_id, 'trade_id', p_trade_id, 'side', p_side, 'base_asset', m.base, 'quote_asset', m.quote,
+        'base', trim_scale(p_base)::text, 'quote', trim_scale(p_quote)::text, 'fee', trim_scale(p_fee)::text,
+        'fee_asset', p_fee_asset));
     RETURN true;
 END $$;
 

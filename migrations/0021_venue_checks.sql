@@ -10,8 +10,8 @@ CREATE INDEX orders_venue_signed ON orders (venue, signed_at);
 CREATE INDEX deposits_at ON deposits (venue, at);
 CREATE INDEX entries_house ON entries (account) WHERE counter LIKE 'house:%';
 
--- The house's own stock at a venue, as an operator has declared it. What trades in third assets have cost it since stands
--- against the counters `house:<venue>`.
+-- The house's own stock at a venue, as an operator has declared it. What fees in third assets and suspended trades have cost it
+-- since stands against the counters `house:<venue>`.
 CREATE TABLE house_positions (
     venue  text NOT NULL CHECK (venue ~ '^[a-z0-9_-]{1,32}$'),
     asset  text NOT NULL REFERENCES assets,
@@ -280,8 +280,12 @@ LANGUAGE sql STABLE AS $$
     ), trades AS (
         SELECT o.side, o.base AS base_asset, o.quote AS quote_asset, t.*, o.order_id AS of_order,
                EXISTS (SELECT FROM fills AS f
-                        WHERE f.order_id = o.order_id AND f.trade_id = o.base || o.quote || ':' || t.id) AS booked
-          FROM jsonb_to_recordset(p_trades) AS t (client_id text, id text, base numeric, quote numeric, fee numeric, fee_asset text)
+                        WHERE f.order_id = o.order_id AND f.trade_id = o.base || o.quote || ':' || t.id)
+               -- Or suspended, until its order takes it back.
+               OR EXISTS (SELECT FROM suspended_fills AS f
+                           WHERE f.venue = p_venue AND f.venue_order_id = t.order_id
+                             AND f.trade_id = o.base || o.quote || ':' || t.id AND f.order_id IS NULL) AS booked
+          FROM jsonb_to_recordset(p_trades) AS t (client_id text, id text, order_id text, base numeric, quote numeric, fee numeric, fee_asset text)
           JOIN live AS o ON o.order_id = t.client_id
     ), changes AS (
         SELECT asset, -amount AS amount FROM transit WHERE shown

@@ -140,12 +140,13 @@ impl TickActivities {
         // Asked before anything else is read: what has begun is among the intents and the orders from now on.
         let unseen = self.books.unknown_intents(&input.asked).await?;
         let strategy = self.books.strategy(key).await?;
-        if strategy.running && !unseen.is_empty() {
+        // A pause withdraws what there is; a cancel may be asked for twice.
+        if strategy.running && input.paused.is_none() && !unseen.is_empty() {
             let why = format!("{} intents of an earlier tick have not begun", unseen.len());
             return Ok(Look { unseen, ..skipped(true, &why) });
         }
         if let Some(why) = unhealthy(&strategy, input) {
-            return Ok(skipped(strategy.running, &why));
+            return Ok(Look { unseen, ..skipped(strategy.running, &why) });
         }
         let open = self.books.open_orders(key).await?;
         let wishes = if input.paused.is_some() {
@@ -173,7 +174,7 @@ impl TickActivities {
             0 => "nothing to do".to_owned(),
             many => format!("{many} intents of tick {}", input.place),
         };
-        Ok(Look { running: true, said, intents, ..Look::default() })
+        Ok(Look { running: true, said, intents, unseen, ..Look::default() })
     }
 }
 

@@ -114,6 +114,28 @@ async fn an_order_that_turns_up_takes_its_trades_back() {
     desk.assert_sound().await;
 }
 
+/// Its order is there again, and its fills are not yet: custody must not count the trade twice.
+#[tokio::test]
+async fn a_suspended_trade_explains_no_difference_between_the_venue_and_the_books() {
+    let mut desk = Desk::trading().await;
+    desk.books.order_open(&sell("o-1")).await.unwrap();
+    desk.books.order_place("o-1", "v-1").await.unwrap();
+    let explained = "SELECT asset || ' ' || trim_scale(explained)
+                       FROM custody_explained('binance', '[]', '[]', '[{\"client_id\": \"o-1\", \"executed\": \"0.04\"}]',
+                                              '[{\"client_id\": \"o-1\", \"id\": \"7\", \"order_id\": \"v-1\", \"base\": \"0.04\",
+                                                 \"quote\": \"1200\", \"fee\": \"1\", \"fee_asset\": \"USDT\"}]', 0)
+                      WHERE explained <> 0 ORDER BY asset";
+    assert_eq!(desk.texts(explained).await, ["BTC -0.04", "USDT 1199"]);
+    // As if it had been suspended before the order was taken down.
+    desk.damage(
+        "INSERT INTO suspended_fills (venue, venue_order_id, trade_id, side, base_asset, quote_asset, base, quote, fee,
+                                      fee_asset, house_fee)
+         VALUES ('binance', 'v-1', 'BTCUSDT:7', 'sell', 'BTC', 'USDT', 0.04, 1200, 1, 'USDT', 1)",
+    )
+    .await;
+    assert_eq!(desk.texts(explained).await, Vec::<String>::new());
+}
+
 /// Whoever has given it to somebody has to hear of it; the user gets what is his.
 #[tokio::test]
 async fn what_was_given_away_meanwhile_is_not_taken_back() {
