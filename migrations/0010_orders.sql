@@ -82,8 +82,11 @@ CREATE TABLE suspended_fills (
     fee_asset      text NOT NULL,
     -- What the house paid of the fee; nothing while nobody knows the asset.
     house_fee      numeric(38, 18) NOT NULL,
-    -- Whose it turned out to be.
+    -- Whom an operator has given what came in.
+    given_to       text CHECK (given_to <> ''),
+    -- Whose it turned out to be; and whether the house had to pay for what came in, which was not in suspense any more.
     order_id       text REFERENCES orders,
+    house_pays     boolean NOT NULL DEFAULT false,
     at             timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (venue, venue_order_id, trade_id)
 );
@@ -297,8 +300,11 @@ DECLARE
     v_out numeric := p_sign * CASE f.side WHEN 'buy' THEN f.quote ELSE f.base END;
     v_fee numeric := p_sign * f.house_fee;
 BEGIN
-    IF v_in <> 0 THEN
+    IF v_in <> 0 AND NOT f.house_pays THEN
         PERFORM post(p_key, 1, 'suspended_fill_in', p_of[1], 'market:' || f.venue, v_in, 0, 0);
+    ELSIF v_in <> 0 THEN
+        PERFORM post(p_key, 1, 'suspended_fill_in', p_of[1], 'market:' || f.venue, 0, 0, v_in);
+        PERFORM post(p_key, 6, 'suspended_fill_in', p_of[1], 'house:' || f.venue, 0, 0, -v_in);
     END IF;
     IF v_out <> 0 THEN
         PERFORM post(p_key, 2, 'suspended_fill_out', p_of[2], 'house:' || f.venue, 0, 0, v_out);
@@ -354,24 +360,64 @@ BEGIN
     RETURN true;
 END $$;
 
--- Takes a suspended trade back, as it is booked as an order's. What is not in suspense any more, somebody has given away.
+-- An operator says who gets what came in by a suspended trade: a user, the house, or a pool of rewards. What was given for it
+-- stays the house's.
+CREATE FUNCTION fill_assign(
+    p_venue text, p_venue_order_id text, p_trade_id text, p_owner text, p_operator text, p_evidence text
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    v_key text := format('suspended_fill/%s/%s/%s', p_venue, p_venue_order_id, p_trade_id);
+    v_in  numeric;
+    v_to  bigint;
+    f     suspended_fills;
+BEGIN
+    IF p_owner = '' OR p_owner LIKE '~%' AND p_owner <> '~house' AND p_owner !~ '^~rewards:.' THEN
+        PERFORM refuse_input('user_id', 'a user, ~house, or ~rewards:<pool>');
+    END IF;
+    PERFORM lock_trade(p_venue, p_venue_order_id, p_trade_id);
+    SELECT * INTO f FROM suspended_fills
+     WHERE venue = p_venue AND venue_order_id = p_venue_order_id AND trade_id = p_trade_id;
+    IF f.venue IS NULL THEN
+        PERFORM refuse('BS008', format('there is no %s', v_key), jsonb_build_object('subject', v_key));
+    ELSIF f.order_id IS NOT NULL THEN
+        PERFORM refuse('BS007', format('%s is of order/%s', v_key, f.order_id), jsonb_build_object('subject', v_key));
+    ELSIF f.given_to <> p_owner THEN
+        PERFORM refuse('BS004', format('%s was given to %s', v_key, f.given_to),
+                       jsonb_build_object('subject', v_key, 'field', 'user_id'));
+    ELSIF f.given_to IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    INSERT INTO operator_acts (act, subject, operator, evidence)
+    VALUES ('assign fill', format('%s to %s', v_key, p_owner), p_operator, p_evidence);
+    UPDATE suspended_fills SET given_to = p_owner
+     WHERE venue = p_venue AND venue_order_id = p_venue_order_id AND trade_id = p_trade_id;
+    v_in := CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END;
+    v_to := account_of(p_owner, CASE f.side WHEN 'buy' THEN f.base_asset ELSE f.quote_asset END);
+    PERFORM FROM accounts WHERE id IN ((suspense_of(f))[1], v_to) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM post(v_key || '/give', 1, 'suspended_fill_given', (suspense_of(f))[1], 'suspense', -v_in, 0, 0);
+    PERFORM post(v_key || '/give', 2, 'suspended_fill_given', v_to, 'suspense', v_in, 0, 0);
+    RETURN true;
+END $$;
+
+-- Takes a suspended trade back, as it is booked as an order's. For what was given away the house pays.
 CREATE FUNCTION take_back(f suspended_fills, p_of bigint[], p_order_id text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_key text := format('suspended_fill/%s/%s/%s', f.venue, f.venue_order_id, f.trade_id);
     v_in  numeric := CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END;
 BEGIN
-    IF (SELECT available FROM accounts WHERE id = p_of[1]) < v_in THEN
+    f.house_pays := f.given_to IS NOT NULL OR (SELECT available FROM accounts WHERE id = p_of[1]) < v_in;
+    IF f.house_pays THEN
         PERFORM find('suspended_fill_gone', v_key, 'critical', to_jsonb(f) || jsonb_build_object('order_id', p_order_id));
-        RETURN;
     END IF;
-    UPDATE suspended_fills SET order_id = p_order_id
+    UPDATE suspended_fills SET order_id = p_order_id, house_pays = f.house_pays
      WHERE venue = f.venue AND venue_order_id = f.venue_order_id AND trade_id = f.trade_id;
     PERFORM post_suspended(f, p_of, v_key || '/back', -1);
 END $$;
 
--- A fill's two legs and its fee, once by the venue's trade id. Of an order that the books know, never refused: where more is given than was reserved, what
--- comes in for it waits in suspense, with a finding. The user pays the fee out of what came in. What the venue takes
+-- A fill's two legs and its fee, once by the venue's trade id. Of an order that the books know, never refused: where more is given than
+-- was reserved, what comes in for it waits in suspense, with a finding. The user pays the fee out of what came in. What the venue takes
 -- otherwise, as in a third asset, it takes from the house's own holdings: a posting from there to the fees, which passes
 -- through the user's account of that asset as money in transit. So the fee stands in the books of the user whose fill it
 -- was, no balance changes, and there is no row that all fills would share.

@@ -57,7 +57,11 @@ const DEMANDED: &str = "
                                 CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END AS gained,
                                 CASE f.side WHEN 'buy' THEN f.quote_asset ELSE f.base_asset END AS gave,
                                 CASE f.side WHEN 'buy' THEN f.quote ELSE f.base END AS given) AS x
-     CROSS JOIN LATERAL (VALUES (1, 'in', x.got, 'market:' || f.venue, x.gained, 0::numeric),
+     CROSS JOIN LATERAL (VALUES (1, 'in', x.got, 'market:' || f.venue,
+                                 CASE WHEN turn.sign = -1 AND f.house_pays THEN 0 ELSE x.gained END,
+                                 CASE WHEN turn.sign = -1 AND f.house_pays THEN x.gained ELSE 0 END),
+                                (6, 'in', x.got, 'house:' || f.venue, 0,
+                                 CASE WHEN turn.sign = -1 AND f.house_pays THEN -x.gained ELSE 0 END),
                                 (2, 'out', x.gave, 'house:' || f.venue, 0, x.given),
                                 (3, 'out', x.gave, 'market:' || f.venue, 0, -x.given),
                                 (4, 'fee', f.fee_asset, 'house:' || f.venue, 0, f.house_fee),
@@ -65,6 +69,14 @@ const DEMANDED: &str = "
                         AS leg (line, kind, asset, counter, available, transit)
       LEFT JOIN accounts AS a ON a.owner = '~suspense' AND a.asset = leg.asset
      WHERE (leg.available <> 0 OR leg.transit <> 0) AND (turn.sign = 1 OR f.order_id IS NOT NULL)
+    UNION ALL
+    SELECT 'suspended_fill/' || f.venue || '/' || f.venue_order_id || '/' || f.trade_id || '/give', leg.line,
+           'suspended_fill_given', a.id, 'suspense', leg.sign * CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END, 0, 0
+      FROM suspended_fills AS f
+     CROSS JOIN LATERAL (VALUES (1, '~suspense', -1), (2, f.given_to, 1)) AS leg (line, owner, sign)
+      LEFT JOIN accounts AS a
+           ON a.owner = leg.owner AND a.asset = CASE f.side WHEN 'buy' THEN f.base_asset ELSE f.quote_asset END
+     WHERE f.given_to IS NOT NULL
     UNION ALL
     SELECT 'reservation/' || reservation_id || '/open', 1, 'reservation_open', account, NULL, -amount, amount, 0
       FROM reservations WHERE account IS NOT NULL

@@ -6,7 +6,7 @@ use backstop_domain::RefusalKind;
 
 use crate::{
     desk::{Desk, assert_refused},
-    stock::sell,
+    stock::{buy, sell},
 };
 
 const MARKET: (&str, &str) = ("binance", "BTCUSDT");
@@ -30,6 +30,13 @@ fn trade(id: &str, is_buyer: bool, fee: &str, fee_asset: &str) -> TradeRecord {
 impl Desk {
     async fn suspend(&self, trade: &TradeRecord) -> bool {
         self.books.fill_suspend(MARKET, CLIENT_ID, trade).await.unwrap()
+    }
+
+    /// What an operator's word on a suspended trade comes to: the answer, or the refusal's code.
+    async fn assign_fill(&mut self, trade_id: &str, to: &str) -> Result<bool, String> {
+        let sql = "SELECT fill_assign('binance', 'v-1', $1, $2, 'olga', 'ticket 5')";
+        let answer = sqlx::query_scalar(sql).bind(trade_id).bind(to).fetch_one(&mut self.owner).await;
+        answer.map_err(|error| error.as_database_error().unwrap().code().unwrap().into_owned())
     }
 
     /// What the house's own stock has given, and what the market has.
@@ -136,22 +143,49 @@ async fn a_suspended_trade_explains_no_difference_between_the_venue_and_the_book
     assert_eq!(desk.texts(explained).await, Vec::<String>::new());
 }
 
-/// Whoever has given it to somebody has to hear of it; the user gets what is his.
+/// Whoever has given it to somebody has to hear of it. The user gets what is his, the house pays, and what waits in suspense for
+/// somebody else stays there.
 #[tokio::test]
-async fn what_was_given_away_meanwhile_is_not_taken_back() {
-    let mut desk = Desk::trading().await;
-    assert!(desk.suspend(&trade("7", true, "0.001", "BNB")).await);
-    desk.adjust("a-1", "~suspense", "-0.03").await.unwrap();
-    desk.books.order_open(&crate::stock::buy("o-1")).await.unwrap();
-    desk.books.order_place("o-1", "v-1").await.unwrap();
-    assert!(desk.fill("o-1", "BTCUSDT:7", ("0.04", "1200"), ("0.001", "BNB")).await);
-    assert_eq!(desk.has("~suspense", "BTC").await, "0.01 + 0");
-    assert_eq!(desk.has("alice", "BTC").await, "2.04 + 0");
-    assert_eq!(
-        desk.findings().await,
-        ["order_placed_without_attempt order/o-1", "suspended_fill_gone suspended_fill/binance/v-1/BTCUSDT:7"]
-    );
-    desk.assert_sound().await;
+async fn what_was_given_away_meanwhile_is_not_taken_from_anybody_else() {
+    for (given, others) in [("fill_assign", "0.5"), ("an adjustment", "0.01")] {
+        let mut desk = Desk::trading().await;
+        assert!(desk.suspend(&trade("7", true, "0.001", "BNB")).await);
+        if given == "fill_assign" {
+            desk.books.deposit_credit("binance", "d-9", None, "BTC", "0.5".parse().unwrap()).await.unwrap();
+            for (to, expected) in
+                [("bob", Ok(true)), ("bob", Ok(false)), ("alice", Err("BS004")), ("~suspense", Err("BS001"))]
+            {
+                assert_eq!(desk.assign_fill("BTCUSDT:7", to).await, expected.map_err(str::to_owned), "{to}");
+            }
+            assert_eq!(desk.assign_fill("BTCUSDT:8", "bob").await, Err("BS008".to_owned()));
+            assert_eq!(desk.has("bob", "BTC").await, "0.54 + 0");
+            assert_eq!(
+                desk.acts().await.last().unwrap(),
+                "assign fill suspended_fill/binance/v-1/BTCUSDT:7 to bob olga ticket 5"
+            );
+        } else {
+            desk.adjust("a-1", "~suspense", "-0.03").await.unwrap();
+        }
+        desk.books.order_open(&buy("o-1")).await.unwrap();
+        desk.books.order_place("o-1", "v-1").await.unwrap();
+        assert!(desk.fill("o-1", "BTCUSDT:7", ("0.04", "1200"), ("0.001", "BNB")).await);
+        assert_eq!(desk.has("~suspense", "BTC").await, format!("{others} + 0"));
+        assert_eq!(desk.has("alice", "BTC").await, "2.04 + 0");
+        let counters = desk.counters().await;
+        for once in [
+            "house:binance BNB -0.001",
+            "house:binance BTC -0.04",
+            "market:binance BTC -0.04",
+            "market:binance USDT 1200",
+        ] {
+            assert!(counters.iter().any(|counter| counter == once), "{given}: {once}: {counters:?}");
+        }
+        assert!(!counters.iter().any(|counter| counter.starts_with("house:binance USDT")), "{counters:?}");
+        let gone = "suspended_fill_gone suspended_fill/binance/v-1/BTCUSDT:7";
+        assert!(desk.findings().await.iter().any(|finding| finding == gone), "{given}");
+        assert_eq!(desk.assign_fill("BTCUSDT:7", "bob").await, Err("BS007".to_owned()));
+        desk.assert_sound().await;
+    }
 }
 
 /// Whichever of two processes commits first: the trade is the order's in the end, and only the order's.
