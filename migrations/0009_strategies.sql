@@ -20,8 +20,12 @@ CREATE TABLE strategies (
     status       text NOT NULL CHECK (status IN ('running', 'stopped')),
     changed_by   text NOT NULL CHECK (changed_by <> ''),
     reason       text,
+    -- Who has paused it, and why: it quotes nothing until it is resumed, or stopped and started again.
+    paused_by    text CHECK (paused_by <> ''),
+    paused_why   text CHECK (paused_why <> ''),
     version      bigint NOT NULL DEFAULT 1,
-    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+    changed_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((paused_by IS NULL) = (paused_why IS NULL))
 );
 
 CREATE FUNCTION lock_strategy(p_key text) RETURNS strategies
@@ -91,7 +95,8 @@ BEGIN
         PERFORM refuse('BS009', format('strategy %s is being withdrawn from by %s', p_key, v_pause),
                        jsonb_build_object('subject', p_key, 'state', s.status, 'event', 'start', 'operation_id', v_pause));
     END IF;
-    UPDATE strategies SET parameters = p_parameters, start_id = NULL WHERE strategy_key = p_key;
+    UPDATE strategies SET parameters = p_parameters, start_id = NULL, paused_by = NULL, paused_why = NULL
+     WHERE strategy_key = p_key;
     PERFORM move_strategy(s, 'start', p_by, NULL);
     RETURN true;
 END $$;
@@ -106,6 +111,31 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM move_strategy(s, 'stop', p_by, p_reason);
+    RETURN true;
+END $$;
+
+-- pause (`p_paused`) or resume: what an operator says to a running strategy, on the record, so that whoever runs it next knows it as
+-- well. Each word has an id: a repeat that comes late does not take back what was said since. Returns whether this call did it.
+CREATE FUNCTION strategy_pause(p_key text, p_word_id text, p_paused boolean, p_by text, p_reason text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    s     strategies := lock_strategy(p_key);
+    v_act text := CASE WHEN p_paused THEN 'pause strategy' ELSE 'resume strategy' END;
+BEGIN
+    PERFORM refuse_unsigned(p_by, p_reason);
+    IF NOT once('strategy/' || p_key, p_word_id) THEN
+        RETURN false;
+    END IF;
+    IF s.status <> 'running' THEN
+        PERFORM refuse('BS009', format('strategy %s is %s', p_key, s.status),
+                       jsonb_build_object('subject', p_key, 'state', s.status, 'event', v_act));
+    END IF;
+    UPDATE strategies
+       SET paused_by = CASE WHEN p_paused THEN p_by END, paused_why = CASE WHEN p_paused THEN p_reason END
+     WHERE strategy_key = p_key;
+    INSERT INTO operator_acts (act, subject, operator, evidence) VALUES (v_act, 'strategy/' || p_key, p_by, p_reason);
+    PERFORM emit('strategy/' || p_key, CASE WHEN p_paused THEN 'strategy.paused' ELSE 'strategy.resumed' END,
+                 jsonb_build_object('strategy_key', p_key, 'by', p_by, 'reason', p_reason));
     RETURN true;
 END $$;
 

@@ -251,6 +251,9 @@ BEGIN
                      jsonb_build_object('venue_order_id', o.venue_order_id, 'other', p_venue_order_id));
     END IF;
     IF o.state NOT IN ('opened', 'attempted') THEN
+        -- Whose its trades are can be told from now on.
+        UPDATE orders SET venue_order_id = p_venue_order_id
+         WHERE order_id = p_order_id AND venue_order_id IS NULL AND state = 'void';
         RETURN false;
     END IF;
     -- When it was signed, nobody knows any more: by now it was.
@@ -417,7 +420,7 @@ BEGIN
 END $$;
 
 -- A fill's two legs and its fee, once by the venue's trade id. Of an order that the books know, never refused: where more is given than
--- was reserved, what comes in for it waits in suspense, with a finding. The user pays the fee out of what came in. What the venue takes
+-- was reserved, the house gives it, and what comes in for it waits in suspense, with a finding. The user pays the fee out of what came in. What the venue takes
 -- otherwise, as in a third asset, it takes from the house's own holdings: a posting from there to the fees, which passes
 -- through the user's account of that asset as money in transit. So the fee stands in the books of the user whose fill it
 -- was, no balance changes, and there is no row that all fills would share.
@@ -443,6 +446,7 @@ DECLARE
     v_house     numeric := 0;
     v_to        bigint;
     v_suspense  bigint;
+    v_short     bigint;
     v_fees      bigint;
 BEGIN
     SELECT * INTO f FROM fills WHERE order_id = p_order_id AND trade_id = p_trade_id;
@@ -469,6 +473,7 @@ BEGIN
     IF v_paid < v_out THEN
         v_credited := trunc(v_in * v_paid / v_out, 18);
         v_suspense := account_of('~suspense', v_gets);
+        v_short := account_of('~suspense', v_gives);
         PERFORM find('fill_beyond_reservation', 'order/' || p_order_id, 'critical', jsonb_build_object(
             'trade_id', p_trade_id, 'asset_id', v_gives, 'missing', trim_scale(v_out - v_paid)::text,
             'in_suspense', trim_scale(v_in - v_credited)::text));
@@ -497,7 +502,7 @@ BEGIN
     END IF;
     INSERT INTO fills (order_id, trade_id, base, quote, fee, fee_asset, reserved, credited, house_fee)
     VALUES (p_order_id, p_trade_id, p_base, p_quote, p_fee, p_fee_asset, v_paid, v_credited, v_house);
-    PERFORM FROM accounts WHERE id = ANY (ARRAY[r.account, v_to, v_suspense, v_fees] || v_held) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM FROM accounts WHERE id = ANY (ARRAY[r.account, v_to, v_suspense, v_short, v_fees] || v_held) ORDER BY id FOR NO KEY UPDATE;
     IF h.venue IS NOT NULL THEN
         PERFORM take_back(h, v_held, p_order_id);
     END IF;
@@ -517,6 +522,10 @@ BEGIN
     IF v_house <> 0 THEN
         PERFORM post(v_key, 5, 'fill_house_fee', v_fees, 'house:' || o.venue, 0, 0, v_house);
         PERFORM post(v_key, 6, 'fill_house_fee', v_fees, 'fees', 0, 0, -v_house);
+    END IF;
+    IF v_paid < v_out THEN
+        PERFORM post(v_key, 7, 'fill_house_out', v_short, 'house:' || o.venue, 0, 0, v_out - v_paid);
+        PERFORM post(v_key, 8, 'fill_house_out', v_short, v_market, 0, 0, v_paid - v_out);
     END IF;
     PERFORM emit('order/' || p_order_id, 'order.filled', jsonb_build_object('order_id', p_order_id, 'trade_id', p_trade_id,
         'base', trim_scale(p_base)::text, 'quote', trim_scale(p_quote)::text, 'fee', trim_scale(p_fee)::text,
@@ -551,6 +560,31 @@ BEGIN
     PERFORM move_order(o, 'end');
     PERFORM reservation_give_back(o.reservation_id);
     RETURN true;
+END $$;
+
+-- resolve: an operator's word on an order that may have been sent, and whose record the venue does not give out any more: its id there,
+-- or null when it was not executed. Not before its time is over. On the record. Returns whether this call decided it.
+CREATE FUNCTION order_resolve(p_order_id text, p_venue_order_id text, p_operator text, p_evidence text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
+DECLARE
+    o        orders := lock_order(p_order_id);
+    v_now_ms bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+BEGIN
+    PERFORM refuse_unsigned(p_operator, p_evidence);
+    IF o.state <> 'attempted' THEN
+        RETURN false;
+    END IF;
+    IF clock_timestamp() <= o.void_after THEN
+        PERFORM refuse('BS011', format('order/%s may still show until %s', p_order_id, o.void_after),
+                       jsonb_build_object('subject', 'order/' || p_order_id));
+    END IF;
+    INSERT INTO operator_acts (act, subject, operator, evidence)
+    VALUES (CASE WHEN p_venue_order_id IS NULL THEN 'resolve not_executed' ELSE 'resolve executed' END,
+            'order/' || p_order_id, p_operator, p_evidence);
+    IF p_venue_order_id IS NULL THEN
+        RETURN order_void(p_order_id, v_now_ms, false, format('not executed, says %s: %s', p_operator, p_evidence));
+    END IF;
+    RETURN order_place(p_order_id, p_venue_order_id);
 END $$;
 
 CREATE TRIGGER orders_stay BEFORE DELETE ON orders FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();

@@ -202,6 +202,7 @@ BEGIN
     END IF;
     PERFORM next_state('order', p_order_id, o.state, 'attempt');
     PERFORM share_running_strategy(o.strategy_key);
+    PERFORM refuse_outlived(p_order_id);
     SELECT a.* INTO v_frozen FROM reservations AS r JOIN accounts AS a ON a.id = r.account
      WHERE r.reservation_id = o.reservation_id FOR SHARE OF a;
     IF v_frozen.frozen_by IS NOT NULL THEN

@@ -203,6 +203,21 @@ BEGIN
     RETURN intent_receipt_of(i, false);
 END $$;
 
+-- Refuses an order of an intent whose strategy has been stopped since it took its ticket, also where the strategy runs again: it was meant
+-- for another market. The caller shares the strategy's row.
+CREATE FUNCTION refuse_outlived(p_order_id text) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_intent text;
+BEGIN
+    SELECT i.intent_id INTO v_intent FROM intents AS i JOIN strategies AS s USING (strategy_key)
+     WHERE i.order_id = p_order_id AND i.kind = 'place_limit_order' AND i.strategy_version <> s.version;
+    IF v_intent IS NOT NULL THEN
+        PERFORM refuse('BS009', format('the strategy of intent/%s was stopped since', v_intent),
+                       jsonb_build_object('subject', 'intent/' || v_intent, 'state', 'stopped', 'event', 'trade'));
+    END IF;
+END $$;
+
 -- reserve: sets aside what a claimed intent's order may take. As `order_open`, but never for an intent that is over.
 CREATE FUNCTION intent_reserve(p_intent_id text, p_holder text) RETURNS intent_receipt
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
@@ -217,6 +232,7 @@ BEGIN
         RETURN intent_receipt_of(i, false);
     END IF;
     PERFORM next_state('intent', i.intent_id, i.state, 'finish');
+    PERFORM refuse_outlived(i.order_id);
     v_applied := order_open(i.order_id, p_holder, i.strategy_key, i.content ->> 'side', (i.content ->> 'price')::numeric,
                             (i.content ->> 'qty')::numeric);
     RETURN intent_receipt_of(i, v_applied);

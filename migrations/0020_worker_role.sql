@@ -20,7 +20,7 @@ GRANT EXECUTE ON FUNCTION
     adjustment_post, account_freeze, account_unfreeze, find,
     withdrawal_request, withdrawal_decide, withdrawal_expire, withdrawal_claim,
     deposit_observe, funding_open, funding_expire, funding_release, funding_status, funding_keep_refused,
-    strategy_start, strategy_run, strategy_stop, strategy_open_ends,
+    strategy_start, strategy_run, strategy_stop, strategy_pause, strategy_open_ends,
     order_open, order_abandon, order_attempt, order_not_sent, order_place, order_void, order_give_up, fill_book, fill_suspend, order_end,
     intent_check, intent_open, intent_claim, intent_reserve, intent_finish, intent_void, intent_fail, intent_cancel,
     intent_abandon, gate_set,

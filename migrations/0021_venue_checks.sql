@@ -162,7 +162,8 @@ LANGUAGE sql STABLE AS $$
                'executed', r.executed::text, 'state', o.state, 'version', o.version)
       FROM jsonb_to_recordset(p_orders) AS r (id text, client_id text, open boolean, executed numeric)
       LEFT JOIN orders AS o ON o.order_id = r.client_id
-     WHERE (r.open OR r.executed > 0) AND r.client_id ~ '^[0-9a-f]{32}$'
+     WHERE (r.open OR r.executed > (SELECT coalesce(sum(f.base), 0) FROM fills AS f WHERE f.order_id = r.client_id))
+       AND r.client_id ~ '^[0-9a-f]{32}$'
        AND CASE WHEN o.order_id IS NULL
                 THEN NOT EXISTS (SELECT FROM orders AS k WHERE k.venue = p_venue AND k.base || k.quote = p_symbol
                                     AND k.venue_order_id = r.id)
@@ -217,7 +218,8 @@ LANGUAGE sql STABLE AS $$
            format('fill/%s/%s', o.order_id, t.trade_id),
            CASE WHEN f.trade_id IS NULL AND o.state IN ('attempted', 'placed') THEN 'warning' ELSE 'critical' END, '', o.owner,
            CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END,
-           jsonb_build_object('venue', p_venue, 'booked', to_jsonb(f), 'record', to_jsonb(t), 'state', o.state, 'version', o.version)
+           jsonb_build_object('venue', p_venue, 'symbol', p_symbol, 'client_id', o.order_id, 'venue_order_id', t.order_id,
+               'booked', to_jsonb(f), 'record', to_jsonb(t), 'state', o.state, 'version', o.version)
       FROM trades AS t
       JOIN orders AS o ON o.venue = p_venue AND o.venue_order_id = t.order_id AND o.base || o.quote = p_symbol
       LEFT JOIN fills AS f ON f.order_id = o.order_id AND f.trade_id = t.trade_id

@@ -15,7 +15,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     beat::beating,
-    books::{Books, StrategyRow},
+    books::{Books, BooksError, StrategyRow},
     clock::Clock,
     failure::Failure,
     orders::OrderActivities,
@@ -37,6 +37,28 @@ pub struct StartStrategy {
     pub lost: bool,
 }
 
+/// What has become of a start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// `running`, or `stopped`.
+    pub status: String,
+    /// Who has paused it, if somebody has: also an earlier run of it that was lost.
+    pub paused: Option<Word>,
+}
+
+/// The input of `strategy_pause`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PauseStrategy {
+    /// Which strategy.
+    pub strategy_key: String,
+    /// Names the word: said again, it changes nothing.
+    pub word_id: String,
+    /// Whether it is paused, or resumed.
+    pub paused: bool,
+    /// Who says so, and why.
+    pub word: Word,
+}
+
 /// The input of `strategy_sync`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tick {
@@ -49,15 +71,18 @@ pub struct Tick {
 pub struct Quote {
     /// Which strategy.
     pub tick: Tick,
-    /// The tick's place on the grid: the intents of a tick bear it.
-    pub place: u64,
+    /// When the tick begins, ms since 1970: the intents of a tick bear it.
+    pub at_ms: u64,
     /// Whether this tick has synced the strategy's orders.
     pub synced: bool,
     /// Who has paused it, if somebody has: its quotes are withdrawn then.
     pub paused: Option<Word>,
-    /// The intents of earlier ticks that may not have begun yet.
+    /// The intents of earlier ticks that may not have begun yet, by their ids.
     #[serde(default)]
     pub asked: Vec<String>,
+    /// Those that have been waited for long enough: what has not begun by now is called off.
+    #[serde(default)]
+    pub overdue: Vec<Value>,
 }
 
 /// The ledger activities of strategies.
@@ -71,13 +96,22 @@ impl StrategyActivities {
     /// Starts a strategy, or says what has become of this start. One that the books have lost is a finding: they have lost its
     /// orders as well.
     #[activity(name = "strategy_run")]
-    pub async fn start(self: Arc<Self>, _ctx: ActivityContext, input: StartStrategy) -> Result<String, ActivityError> {
+    pub async fn start(self: Arc<Self>, _ctx: ActivityContext, input: StartStrategy) -> Result<Started, ActivityError> {
         if input.lost {
             let subject = format!("strategy/{}", input.request.strategy_key);
             let evidence = json!({"start_id": input.request.start_id, "holder": input.holder});
             self.books.find("books_lost_strategy", &subject, "critical", &evidence).await.map_err(Failure::from)?;
         }
-        Ok(self.books.strategy_run(&input.request, &input.holder).await.map_err(Failure::from)?)
+        let status = self.books.strategy_run(&input.request, &input.holder).await.map_err(Failure::from)?;
+        let paused = self.books.strategy_paused(input.request.strategy_key.as_str()).await.map_err(Failure::from)?;
+        Ok(Started { status, paused })
+    }
+
+    /// Takes down that a strategy is paused or resumed.
+    #[activity(name = "strategy_pause")]
+    pub async fn pause(self: Arc<Self>, _ctx: ActivityContext, input: PauseStrategy) -> Result<bool, ActivityError> {
+        let PauseStrategy { strategy_key, word_id, paused, word } = &input;
+        Ok(self.books.strategy_pause(strategy_key, word_id, *paused, word).await.map_err(Failure::from)?)
     }
 }
 
@@ -112,9 +146,10 @@ impl TickActivities {
     }
 
     async fn sync_orders(&self, strategy_key: &str) -> Result<Look, Failure> {
-        let running = self.books.strategy(strategy_key).await?.running;
-        if !running {
-            return Ok(skipped(false, "the strategy is stopped"));
+        let strategy = self.books.strategy(strategy_key).await?;
+        let running = strategy.running;
+        if let Some(why) = keeps_from_syncing(&strategy) {
+            return Ok(skipped(running, &why));
         }
         let orders = self.books.live_orders(strategy_key).await?;
         let clock = orders.first().map(|order| Clock::from(order.now_ms));
@@ -139,16 +174,18 @@ impl TickActivities {
         let key = &input.tick.strategy_key;
         // Asked before anything else is read: what has begun is among the intents and the orders from now on.
         let unseen = self.books.unknown_intents(&input.asked).await?;
+        self.call_off(&input.overdue).await?;
         let strategy = self.books.strategy(key).await?;
         // A pause withdraws what there is; a cancel may be asked for twice.
         if strategy.running && input.paused.is_none() && !unseen.is_empty() {
             let why = format!("{} intents of an earlier tick have not begun", unseen.len());
             return Ok(Look { unseen, ..skipped(true, &why) });
         }
-        if let Some(why) = unhealthy(&strategy, input) {
+        if let Some(why) = keeps_from_quoting(&strategy, input) {
             return Ok(Look { unseen, ..skipped(strategy.running, &why) });
         }
         let open = self.books.open_orders(key).await?;
+        let none_open = open.is_empty();
         let wishes = if input.paused.is_some() {
             open.into_iter().map(|order| Wish::Cancel { id: order.id }).collect()
         } else {
@@ -169,17 +206,49 @@ impl TickActivities {
             };
             quote(&parameters, &filters, &view)
         };
-        let intents = intents_of(key, &strategy, input.place, wishes)?;
+        let intents = intents_of(key, &strategy, input.at_ms, wishes)?;
         let said = match intents.len() {
+            0 if none_open && input.paused.is_none() => {
+                "no quotes: the book is empty, or order_size or what is free is below the venue's smallest order"
+                    .to_owned()
+            }
             0 => "nothing to do".to_owned(),
-            many => format!("{many} intents of tick {}", input.place),
+            many => format!("{many} intents of tick {}", input.at_ms),
         };
         Ok(Look { running: true, said, intents, unseen, ..Look::default() })
     }
 }
 
-/// What has to be in order before anything is quoted.
-fn unhealthy(strategy: &StrategyRow, input: &Quote) -> Option<String> {
+impl TickActivities {
+    /// Ends in the books whichever of these intents has not begun. One whose workflow was ended by force, or refused early, can
+    /// then not begin later, beside the quotes that take its place.
+    async fn call_off(&self, overdue: &[Value]) -> Result<(), Failure> {
+        for intent in overdue.iter().filter_map(|intent| IntentRequest::read(intent.clone()).ok()) {
+            if self.books.unknown_intents(&[intent.intent_id.to_string()]).await?.is_empty() {
+                continue;
+            }
+            let holder = format!("intent/{}", intent.intent_id);
+            match self.books.intent_abandon(&intent, &holder, true, "it did not begin in time").await {
+                // One that has begun at this moment is followed like any other, or has let the next one pass.
+                Ok(_) | Err(BooksError::Refused(_)) => self.books.wake_gates(intent.venue.as_str()).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The health check of *sync*: why it is not done in this tick, if so.
+fn keeps_from_syncing(strategy: &StrategyRow) -> Option<String> {
+    if !strategy.running {
+        return Some("the strategy is stopped".into());
+    }
+    strategy.closed.as_ref().map(|why| format!("{} wants to be left alone: {why}", strategy.venue))
+}
+
+/// The health check of *quote*. Cancels pass a halt and a freeze, and need no fresh look at the orders: a pause withdraws the quotes
+/// whatever else there is.
+fn keeps_from_quoting(strategy: &StrategyRow, input: &Quote) -> Option<String> {
     if !strategy.running {
         return Some("the strategy is stopped".into());
     }
@@ -187,13 +256,9 @@ fn unhealthy(strategy: &StrategyRow, input: &Quote) -> Option<String> {
         return Some(format!("{} intents are not over yet", strategy.in_flight));
     }
     if input.paused.is_some() {
-        // Cancels pass a halt, and need no fresh look at the orders.
         return None;
     }
-    if let Some(halted) = &strategy.halted {
-        return Some(halted.clone());
-    }
-    (!input.synced).then(|| "its orders are not synced".into())
+    strategy.held_up.clone().or_else(|| (!input.synced).then(|| "its orders are not synced".into()))
 }
 
 fn skipped(running: bool, why: &str) -> Look {
@@ -212,7 +277,7 @@ fn free(balance: &str) -> Result<Decimal, Failure> {
 }
 
 /// The wishes as intents whose ids name the tick: the same tick again gives the same ids.
-fn intents_of(key: &str, strategy: &StrategyRow, place: u64, wishes: Vec<Wish>) -> Result<Vec<Value>, Failure> {
+fn intents_of(key: &str, strategy: &StrategyRow, at_ms: u64, wishes: Vec<Wish>) -> Result<Vec<Value>, Failure> {
     let broken = |what: String| Failure::Again { kind: "Unreadable", message: what, after: None };
     let id = |text: &str| text.to_owned().try_into().map_err(broken);
     wishes
@@ -230,7 +295,7 @@ fn intents_of(key: &str, strategy: &StrategyRow, place: u64, wishes: Vec<Wish>) 
                 }),
             };
             let intent = IntentRequest {
-                intent_id: id(&format!("{key}/{place}/{number}"))?,
+                intent_id: id(&format!("{key}/{at_ms}/{number}"))?,
                 strategy_key: id(key)?,
                 user_id: id(&strategy.owner)?,
                 venue: id(&strategy.venue)?,

@@ -33,6 +33,8 @@ pub struct RunRequest {
 }
 
 const TICK_MS_DEFAULT: u64 = 5_000;
+/// The intents of a strategy's ticks are named after it, and names have 128 bytes.
+const STRATEGY_KEY_BYTES_MAX: usize = 100;
 /// Where the ticks so far stand in the input of a run that goes on.
 const BEFORE: &str = "ticks_before";
 
@@ -46,7 +48,7 @@ impl RunRequest {
         let mut fields = Fields::of(input.clone())?;
         let request = Self {
             start_id: fields.id("start_id")?,
-            strategy_key: fields.id("strategy_key")?,
+            strategy_key: strategy_key(&mut fields)?,
             user_id: fields.user("user_id")?,
             venue: fields.id("venue")?,
             pair: fields.text("pair")?,
@@ -82,6 +84,14 @@ impl RunRequest {
     }
 }
 
+fn strategy_key(fields: &mut Fields) -> Result<BusinessId, InvalidInput> {
+    let key = fields.id("strategy_key")?;
+    if key.as_str().len() > STRATEGY_KEY_BYTES_MAX {
+        return Err(InvalidInput::new("strategy_key", format!("a string of 1 to {STRATEGY_KEY_BYTES_MAX} bytes")));
+    }
+    Ok(key)
+}
+
 /// The ticks of a strategy. The grid is fixed: tick n begins at n times its length since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -95,13 +105,33 @@ pub struct Ticks {
     /// Since when it only withdraws its quotes, and who said so.
     pub paused: Option<Word>,
     /// The intents that it has asked for and the books have not seen yet: until then it asks for no others.
-    pub asked: Vec<String>,
-    /// How many ticks have waited for those.
-    pub waited: u32,
+    pub asked: Vec<Asked>,
 }
 
-/// Ticks wait for so many ticks for an intent to begin. One that was ended by force before it began never does.
-const WAITED_MAX: u32 = 20;
+/// An intent that a tick has asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// When, ms since 1970.
+    pub at_ms: u64,
+    /// The input of its `ExecuteIntent`.
+    pub intent: Value,
+}
+
+impl Asked {
+    /// The intent's id.
+    pub fn id(&self) -> &str {
+        self.intent["intent_id"].as_str().unwrap_or_default()
+    }
+
+    /// Whether it has been waited for long enough.
+    pub fn is_overdue(&self, now_ms: u64) -> bool {
+        u128::from(now_ms.saturating_sub(self.at_ms)) > BEGINS_WITHIN.as_millis()
+    }
+}
+
+/// So long an intent may take to begin: longer than it takes to notice that a worker died with its first step. Then it is
+/// called off in the books, and never begins.
+const BEGINS_WITHIN: Duration = Duration::from_secs(15);
 
 impl Ticks {
     /// The place on the grid of the tick after this moment, ms since 1970, and when it begins. Never one that was run.
@@ -119,15 +149,8 @@ impl Ticks {
     }
 
     /// Takes down which of the intents that were asked for have still not begun.
-    pub fn wait_for(&mut self, unseen: Vec<String>) {
-        self.waited = if unseen.is_empty() { 0 } else { self.waited + 1 };
-        self.asked = if self.waited > WAITED_MAX { Vec::new() } else { unseen };
-    }
-
-    /// Takes down that an intent was asked for.
-    pub fn ask(&mut self, intent_id: String) {
-        self.waited = 0;
-        self.asked.push(intent_id);
+    pub fn wait_for(&mut self, unseen: &[String]) {
+        self.asked.retain(|asked| unseen.iter().any(|id| id == asked.id()));
     }
 }
 
@@ -187,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{RunRequest, Ticks, WAITED_MAX};
+    use super::{Asked, RunRequest, Ticks};
 
     const TICK: Duration = Duration::from_millis(1_000);
 
@@ -206,18 +229,11 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_is_waited_for_but_not_for_ever() {
-        let mut ticks = Ticks::default();
-        ticks.ask("i-1".to_owned());
-        ticks.ask("i-2".to_owned());
-        for _ in 0..WAITED_MAX {
-            ticks.wait_for(vec!["i-2".to_owned()]);
-            assert_eq!(ticks.asked, ["i-2"]);
-        }
-        ticks.wait_for(vec!["i-2".to_owned()]);
-        assert_eq!(ticks.asked, [""; 0]);
-        ticks.ask("i-3".to_owned());
-        ticks.wait_for(vec!["i-3".to_owned()]);
-        assert_eq!((ticks.asked.len(), ticks.waited), (1, 1));
+        let asked = |id: &str, at_ms| Asked { at_ms, intent: json!({"intent_id": id}) };
+        let mut ticks = Ticks { asked: vec![asked("i-1", 1_000), asked("i-2", 2_000)], ..Ticks::default() };
+        ticks.wait_for(&["i-2".to_owned()]);
+        assert_eq!(ticks.asked, [asked("i-2", 2_000)]);
+        assert!(!ticks.asked[0].is_overdue(17_000) && ticks.asked[0].is_overdue(17_001));
     }
 
     proptest! {
@@ -245,8 +261,8 @@ mod tests {
             "requested_by": "rita", "tick_ms": 1000,
         });
         let request = RunRequest::read(input.clone()).unwrap();
-        let asked = vec!["mm/99/0".to_owned()];
-        let ticks = Ticks { run: 7, missed: 2, last: Some(99), paused: None, asked, waited: 3 };
+        let asked = vec![Asked { at_ms: 99_000, intent: json!({"intent_id": "mm/99/0"}) }];
+        let ticks = Ticks { run: 7, missed: 2, last: Some(99), paused: None, asked };
         let next = RunRequest::read(request.continued(&ticks)).unwrap();
         assert_eq!(next.before, ticks);
         assert_eq!((&next.input, next.content()), (&input, request.content()));
@@ -265,6 +281,7 @@ mod tests {
             ("parameters", json!({"spread_bps": 20}), "parameters.order_size"),
             ("tick_ms", json!(1), "tick_ms"),
             ("start_id", json!(null), "start_id"),
+            ("strategy_key", json!("k".repeat(101)), "strategy_key"),
             ("ticks_before", json!(3), "ticks_before"),
             ("surplus", json!(1), "surplus"),
         ] {

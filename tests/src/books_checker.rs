@@ -49,6 +49,15 @@ const DEMANDED: &str = "
            LATERAL (VALUES (5, 'house:' || o.venue, f.house_fee), (6, 'fees', -f.house_fee)) AS leg (line, counter, amount)
      WHERE f.house_fee <> 0
     UNION ALL
+    SELECT 'fill/' || f.order_id || '/' || f.trade_id, leg.line, 'fill_house_out', a.id, leg.counter, 0, 0,
+           leg.sign * (gives.amount - f.reserved)
+      FROM fills AS f JOIN orders AS o USING (order_id),
+           LATERAL (SELECT CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END AS asset,
+                           CASE o.side WHEN 'sell' THEN f.base ELSE f.quote END AS amount) AS gives,
+           LATERAL (VALUES (7, 'house:' || o.venue, 1), (8, 'market:' || o.venue, -1)) AS leg (line, counter, sign),
+           LATERAL (SELECT id FROM accounts WHERE owner = '~suspense' AND asset = gives.asset) AS a
+     WHERE gives.amount > f.reserved
+    UNION ALL
     SELECT 'suspended_fill/' || f.venue || '/' || f.venue_order_id || '/' || f.trade_id || turn.suffix, leg.line,
            'suspended_fill_' || leg.kind, a.id, leg.counter, turn.sign * leg.available, 0, turn.sign * leg.transit
       FROM suspended_fills AS f
@@ -236,7 +245,9 @@ const DEVIATIONS: &[&str] = &[
     "SELECT format('order %s is %s and was signed at %s, placed as %s', order_id, state, signed_at, venue_order_id)
        FROM orders
       WHERE (signed_at IS NULL) <> (state IN ('opened', 'abandoned')) OR state = 'placed' AND venue_order_id IS NULL
-         OR venue_order_id IS NOT NULL AND state NOT IN ('placed', 'ended')",
+         OR venue_order_id IS NOT NULL AND state NOT IN ('placed', 'ended')
+            AND NOT (state = 'void' AND EXISTS (SELECT FROM findings WHERE kind = 'order_placed_after_void'
+                                                   AND subject = 'order/' || order_id))",
     // Every deposit that was routed to an order was decided on once, as a whole.
     "SELECT format('deposit %s/%s came in for order %s, and was not decided on', d.venue, d.deposit_id, t.order_id)
        FROM deposits AS d JOIN deposit_routes AS t ON t.venue = d.venue AND t.tag = d.tag AND t.order_id IS NOT NULL

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backstop_activities::{
     pauses::{PauseActivities, StopStrategy},
-    strategies::{Quote, StartStrategy, StrategyActivities, Tick, TickActivities},
+    strategies::{PauseStrategy, Quote, StartStrategy, StrategyActivities, Tick, TickActivities},
     trading::{Drain, TradingActivities},
 };
 use backstop_domain::{
     InvalidInput, RefusalKind,
-    strategy::{Look, RunReport, RunRequest, Ticks, Word},
+    strategy::{Asked, Look, RunReport, RunRequest, Ticks, Word},
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
@@ -45,6 +45,8 @@ pub struct RunStrategy {
     progress: Progress,
     ticks: Ticks,
     stop: Option<Word>,
+    /// How many words were said to this run.
+    words: u32,
 }
 
 #[workflow_methods]
@@ -54,7 +56,7 @@ impl RunStrategy {
     fn new(_ctx: &WorkflowContextView, input: RawInput) -> Self {
         let request = input.read(RunRequest::read);
         let ticks = request.as_ref().map(|request| request.before.clone()).unwrap_or_default();
-        Self { request, progress: Progress::default(), ticks, stop: None }
+        Self { request, progress: Progress::default(), ticks, stop: None, words: 0 }
     }
 
     /// Check the input → start the strategy → tick: sync orders and fills, quote → … → stop it and end its orders.
@@ -89,6 +91,7 @@ impl RunStrategy {
             show(ctx);
         }
         // What came during the last tick would be lost with this run.
+        ctx.wait_condition(|_| ctx.all_handlers_finished()).await.ok();
         if is_called_off(ctx) {
             return run.stop(ctx).await;
         }
@@ -127,13 +130,8 @@ impl RunStrategy {
 
     /// Withdraws its quotes, and makes none until it is resumed. Fills are booked all the same.
     #[update]
-    pub fn pause(
-        &mut self,
-        _ctx: &mut temporalio_sdk::SyncWorkflowContext<Self>,
-        input: RawInput,
-    ) -> Result<(), Refused> {
-        self.ticks.paused = Some(read(&input)?);
-        Ok(())
+    pub async fn pause(ctx: &mut WorkflowContext<Self>, input: RawInput) -> Result<(), Refused> {
+        Ok(say(ctx, &input, true).await?)
     }
 
     #[update_validator(pause)]
@@ -143,20 +141,36 @@ impl RunStrategy {
 
     /// Lets it quote again.
     #[update]
-    pub fn resume(
-        &mut self,
-        _ctx: &mut temporalio_sdk::SyncWorkflowContext<Self>,
-        input: RawInput,
-    ) -> Result<(), Refused> {
-        read(&input)?;
-        self.ticks.paused = None;
-        Ok(())
+    pub async fn resume(ctx: &mut WorkflowContext<Self>, input: RawInput) -> Result<(), Refused> {
+        Ok(say(ctx, &input, false).await?)
     }
 
     #[update_validator(resume)]
     fn validate_resume(&self, _ctx: &WorkflowContextView, input: &RawInput) -> Result<(), Refused> {
         Ok(read(input).map(drop)?)
     }
+}
+
+/// Has the books know that it is paused or resumed: a later run of it, should this one be lost, goes on so.
+async fn say(ctx: &WorkflowContext<RunStrategy>, input: &RawInput, paused: bool) -> Result<(), String> {
+    let word = read(input)?;
+    let strategy_key =
+        ctx.state(|strategy| strategy.request.clone()).map_err(|invalid| invalid.to_string())?.strategy_key;
+    let number = ctx.state_mut(|strategy| {
+        strategy.words += 1;
+        strategy.words
+    });
+    let word_id = format!("{}/{number}", ctx.run_id());
+    let summary = format!("{} strategy {strategy_key}", if paused { "pause" } else { "resume" });
+    let input = PauseStrategy { strategy_key: strategy_key.to_string(), word_id, paused, word: word.clone() };
+    let token = WorkflowCancellationToken::new();
+    let said = ledger(ctx, Named::of(&StrategyActivities::pause), input, &summary, &token).await;
+    // Lost books don't know the strategy: what is said to it holds for this run.
+    match said {
+        Err(failure) if !is_lost(&failure) => return Err(failure.to_string()),
+        _ => ctx.state_mut(|strategy| strategy.ticks.paused = paused.then_some(word)),
+    }
+    Ok(())
 }
 
 fn read(input: &RawInput) -> Result<Word, String> {
@@ -183,9 +197,14 @@ impl Run {
         // Not cancelled half-way: what may have been started has to be stopped.
         let token = WorkflowCancellationToken::new();
         match ledger(ctx, Named::of(&StrategyActivities::start), input, &summary, &token).await {
-            Ok(status) => {
-                note(ctx, step, StepState::Done, &status);
-                Ok(status == "running")
+            Ok(started) => {
+                note(ctx, step, StepState::Done, &started.status);
+                // What was said to this run meanwhile is newer.
+                ctx.state_mut(|strategy| match started.paused {
+                    Some(word) if strategy.words == 0 => strategy.ticks.paused = Some(word),
+                    _ => {}
+                });
+                Ok(started.status == "running")
             }
             Err(failure) => {
                 note(ctx, step, StepState::Failed, &failure.to_string());
@@ -222,20 +241,29 @@ impl Run {
         if synced.as_ref().is_some_and(|look| !look.running) {
             return false;
         }
+        let now_ms = millis_since_1970(ctx.workflow_time());
         let (paused, asked) = ctx.state(|strategy| (strategy.ticks.paused.clone(), strategy.ticks.asked.clone()));
-        let quote = Quote { tick, place, synced: synced.is_some_and(|look| look.skipped.is_none()), paused, asked };
+        let (overdue, asked): (Vec<_>, Vec<_>) = asked.into_iter().partition(|asked| asked.is_overdue(now_ms));
+        let quote = Quote {
+            tick,
+            at_ms: place.saturating_mul(u64::try_from(self.request.tick.as_millis()).unwrap_or(u64::MAX)),
+            synced: synced.is_some_and(|look| look.skipped.is_none()),
+            paused,
+            asked: asked.iter().map(|asked| asked.id().to_owned()).collect(),
+            overdue: overdue.into_iter().map(|asked| asked.intent).collect(),
+        };
         let doing = ctx.execute_activity(TickActivities::quote, quote, self.options(ctx, "quote for"));
         let Some(look) = told(ctx, steps.quote, doing.await.map_err(|error| classify(&error))) else { return true };
-        ctx.state_mut(|strategy| strategy.ticks.wait_for(look.unseen.clone()));
+        ctx.state_mut(|strategy| strategy.ticks.wait_for(&look.unseen));
         for intent in &look.intents {
-            let intent_id = intent["intent_id"].as_str().unwrap_or_default();
-            let id = format!("intent/{intent_id}");
+            let asked = Asked { at_ms: now_ms, intent: intent.clone() };
+            let id = format!("intent/{}", asked.id());
             let token = WorkflowCancellationToken::new();
             let input = || RawInput::of(intent.clone());
             let child = Child { id: &id, summary: "an intent of a tick", input, token: &token };
             // It runs beside the ticks. One that can't be started now is in nobody's books: the next tick wishes anew.
             match child.start(ctx, ExecuteIntent::run).await {
-                Ok(_) => ctx.state_mut(|strategy| strategy.ticks.ask(intent_id.to_owned())),
+                Ok(_) => ctx.state_mut(|strategy| strategy.ticks.asked.push(asked)),
                 Err(failure) => note(ctx, steps.quote, StepState::Failed, &failure.to_string()),
             }
         }

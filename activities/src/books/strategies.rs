@@ -1,4 +1,8 @@
-use backstop_domain::{Amount, BusinessId, Refusal, RefusalKind, market_making::OpenOrder, strategy::RunRequest};
+use backstop_domain::{
+    Amount, BusinessId, Refusal, RefusalKind,
+    market_making::OpenOrder,
+    strategy::{RunRequest, Word},
+};
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
@@ -27,8 +31,10 @@ pub struct StrategyRow {
     pub quote_decimals: i16,
     /// How many of its intents are not over.
     pub in_flight: i64,
-    /// What keeps its orders from being sent, in words.
-    pub halted: Option<String>,
+    /// What keeps its orders from being sent, in words: a halt, or a frozen account.
+    pub held_up: Option<String>,
+    /// Why its venue is not to be called for some seconds, in the venue's words.
+    pub closed: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -55,6 +61,35 @@ impl Books {
         Ok(query.fetch_one(self.pool()).await?)
     }
 
+    /// Takes down that a strategy is paused, or resumed, once for each id of a word. Returns whether this call did.
+    ///
+    /// # Errors
+    /// `NotAllowed` when it does not run; `NotFound` when there is none.
+    pub async fn strategy_pause(
+        &self,
+        key: &str,
+        word_id: &str,
+        paused: bool,
+        Word { operator, reason }: &Word,
+    ) -> Result<bool, BooksError> {
+        let query =
+            sqlx::query_scalar("SELECT strategy_pause($1, $2, $3, $4, $5)").bind(key).bind(word_id).bind(paused);
+        Ok(query.bind(operator.as_str()).bind(reason.as_str()).fetch_one(self.pool()).await?)
+    }
+
+    /// Who has paused a strategy, and why; nothing when nobody has, or there is none.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn strategy_paused(&self, key: &str) -> Result<Option<Word>, BooksError> {
+        let query = sqlx::query_as::<_, (String, String)>(
+            "SELECT paused_by, paused_why FROM strategies WHERE strategy_key = $1 AND paused_by IS NOT NULL",
+        );
+        let word = query.bind(key).fetch_optional(self.pool()).await?;
+        let id = |text: String| text.try_into().map_err(BooksError::Unreadable);
+        word.map(|(operator, reason)| Ok(Word { operator: id(operator)?, reason: id(reason)? })).transpose()
+    }
+
     /// A strategy.
     ///
     /// # Errors
@@ -67,9 +102,16 @@ impl Books {
                     a.decimals AS quote_decimals,
                     (SELECT count(*) FROM intents AS i
                       WHERE i.strategy_key = s.strategy_key AND i.ended_at IS NULL) AS in_flight,
-                    (SELECT string_agg(format('%s is halted by %s: %s', h.scope, h.halted_by, h.reason), '; ' ORDER BY h.scope)
-                       FROM halts AS h
-                      WHERE h.scope IN ('all', 'venue/' || s.venue, 'strategy/' || s.strategy_key)) AS halted
+                    (SELECT string_agg(why, '; ' ORDER BY why)
+                       FROM (SELECT format('%s is halted by %s: %s', h.scope, h.halted_by, h.reason) AS why
+                               FROM halts AS h
+                              WHERE h.scope IN ('all', 'venue/' || s.venue, 'strategy/' || s.strategy_key)
+                             UNION ALL
+                             SELECT format('the %s account of %s is frozen by %s', f.asset, f.owner, f.frozen_by)
+                               FROM accounts AS f
+                              WHERE f.id IN (b.id, q.id) AND f.frozen_by IS NOT NULL) AS reasons) AS held_up,
+                    (SELECT v.closed_why FROM venues AS v
+                      WHERE v.venue = s.venue AND v.closed_until > clock_timestamp() + interval '1 s') AS closed
                FROM strategies AS s
                JOIN assets AS a ON a.asset = s.quote
                LEFT JOIN accounts AS b ON b.owner = s.owner AND b.asset = s.base

@@ -41,10 +41,14 @@ pub(super) async fn check(
     let note =
         format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
     let report = told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await?;
-    match suspend(books, market, &input.venue, &seen).await? {
-        0 => Ok(report),
-        count => Ok(CheckReport { note: format!("{}; {count} trades put in suspense", report.note), ..report }),
+    let (suspended, late) = (suspend(books, market, &input.venue, &seen).await?, end_late(books, market, &seen).await?);
+    let mut note = report.note.clone();
+    for (count, what) in [(suspended, "put in suspense"), (late, "booked of orders that were given up")] {
+        if count > 0 {
+            note = format!("{note}; {count} trades {what}");
+        }
     }
+    Ok(CheckReport { note, ..report })
 }
 
 /// Puts the trades in suspense of orders that are certainly nobody's here. Returns how many.
@@ -60,6 +64,32 @@ async fn suspend(books: &Books, market: &dyn Spot, venue: &str, seen: &Seen) -> 
         }
     }
     Ok(suspended)
+}
+
+/// Cancels the orders that show after they were given up as absent, and books what they have traded: facts, of orders that nobody
+/// follows any more. Returns how many trades.
+async fn end_late(books: &Books, market: &dyn Spot, seen: &Seen) -> Result<usize, Failure> {
+    let kinds = ["order_open_at_venue", "order_executed_differs", "fill_missing"];
+    let is_late = |found: &&Deviation| kinds.contains(&found.kind.as_str()) && found.evidence["state"] == "void";
+    let mut booked = 0;
+    for late in seen.certain.iter().filter(is_late) {
+        let said = |field: &str| late.evidence[field].as_str().unwrap_or_default();
+        let (symbol, order_id, venue_order_id) = (said("symbol"), said("client_id"), said("venue_order_id"));
+        let (_, now_ms) = books.watermark("orders").await?;
+        // First of all whose it is: cancelled, it goes by another id.
+        books.order_place(order_id, venue_order_id).await?;
+        if late.kind == "order_open_at_venue" {
+            let outcome = market.cancel(symbol, order_id, now_ms).await;
+            tracing::warn!(order_id, ?outcome, "cancelled, though it had been given up");
+        }
+        for trade in market.trades(symbol, venue_order_id, now_ms).await.map_err(unreadable)? {
+            let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
+            let trade_id = format!("{symbol}:{}", trade.id);
+            let done = books.fill_book(order_id, &trade_id, legs, (&trade.fee, &trade.fee_asset)).await?;
+            booked += usize::from(done);
+        }
+    }
+    Ok(booked)
 }
 
 /// The open orders alone, as the watch looks at them: what it does not see is not gone. Returns how many are wrong.

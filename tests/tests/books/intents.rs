@@ -185,3 +185,31 @@ async fn intents_to_trade_are_cancelled_with_their_strategy_and_cancels_are_not(
     assert_eq!(desk.has("alice", "BTC").await, "2 + 0");
     desk.assert_sound().await;
 }
+
+/// Its worker was away while the strategy was stopped and started again: what it claimed for was another market.
+#[tokio::test]
+async fn one_that_holds_its_claim_through_a_stop_and_a_start_is_not_sent() {
+    let mut desk = Desk::trading().await;
+    for reserved in [false, true] {
+        let name = if reserved { "reserved" } else { "claimed" };
+        desk.books.intent_open(&place_intent(name), HOLDER).await.unwrap();
+        assert!(desk.books.intent_claim(name, HOLDER).await.unwrap().claimed);
+        if reserved {
+            desk.books.intent_reserve(name, HOLDER).await.unwrap();
+        }
+        desk.stop(STRATEGY).await.unwrap();
+        desk.start(STRATEGY).await.unwrap();
+        let subject = format!("intent/{name}");
+        if reserved {
+            let order_id = place_intent(name).order_id();
+            let attempt = desk.books.order_attempt(&order_id, HOLDER, SHORT, LONG).await;
+            assert_refused(attempt, RefusalKind::NotAllowed, "subject", &subject);
+        } else {
+            let reserve = desk.books.intent_reserve(name, HOLDER).await;
+            assert_refused(reserve, RefusalKind::NotAllowed, "subject", &subject);
+        }
+        desk.books.intent_cancel(name, HOLDER, "the strategy was stopped").await.unwrap();
+    }
+    assert_eq!(desk.has("alice", "BTC").await, "2 + 0");
+    desk.assert_sound().await;
+}

@@ -100,6 +100,11 @@ async fn what_is_executed_beyond_the_reservation_leaves_its_proceeds_in_suspense
         ("1.9 + 0".into(), "12999 + 0".into())
     );
     assert_eq!(desk.has("~suspense", "USDT").await, "600 + 0");
+    // The market has all that was given: what she had not set aside was the house's.
+    assert_eq!(
+        desk.counters().await,
+        ["house:binance BTC -0.02", "market:binance BTC 0.12", "market:binance USDT -3600"]
+    );
     assert_eq!(desk.findings().await, ["fill_beyond_reservation order/o-1"]);
     assert!(desk.books.order_end("o-1", "0.12", "Filled").await.unwrap());
     desk.assert_sound().await;
@@ -346,4 +351,31 @@ async fn the_reservation_of_an_order_is_its_own() {
         assert_eq!(refusal(released).kind, RefusalKind::InvalidInput);
     }
     assert_eq!(desk.everything().await, before);
+}
+
+/// The venue does not give out its record any more: an operator decides, not before its time is over, and on the record.
+#[tokio::test]
+async fn an_order_in_doubt_takes_an_operators_word() {
+    let mut desk = Desk::trading().await;
+    let resolve = "SELECT order_resolve($1, $2, $3, 'ticket 9')";
+    let word = async |desk: &mut Desk, order: &str, executed: Option<&str>, by: &str| {
+        let query = sqlx::query_scalar::<_, bool>(resolve).bind(order).bind(executed).bind(by);
+        let answer = query.fetch_one(&mut desk.owner).await;
+        answer.map_err(|error| error.as_database_error().unwrap().code().unwrap().into_owned())
+    };
+    desk.sent(&sell("young")).await;
+    assert_eq!(word(&mut desk, "young", None, "olga").await, Err("BS011".to_owned()));
+    assert_eq!(word(&mut desk, "young", None, "").await, Err("BS001".to_owned()));
+    for (order, executed, state) in [("absent", None, "void"), ("there", Some("v-1"), "placed")] {
+        desk.books.order_open(&sell(order)).await.unwrap();
+        let signed_at = desk.books.order_attempt(order, HOLDER, SHORT, SHORT).await.unwrap().granted().unwrap();
+        desk.until_ms(signed_at + 3).await;
+        assert_eq!(word(&mut desk, order, executed, "olga").await, Ok(true));
+        assert_eq!(word(&mut desk, order, executed, "olga").await, Ok(false));
+        assert_eq!(desk.order_state(order).await, state);
+    }
+    let acts = "SELECT act || ' ' || subject FROM operator_acts WHERE act LIKE 'resolve%' ORDER BY subject";
+    assert_eq!(desk.texts(acts).await, ["resolve not_executed order/absent", "resolve executed order/there"]);
+    assert_eq!(desk.has("alice", "BTC").await, "1.8 + 0.2");
+    desk.assert_sound().await;
 }

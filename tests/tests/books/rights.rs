@@ -101,6 +101,7 @@ const CALLABLE: &[&str] = &[
     "seal_cursor",
     "seals_page",
     "strategy_open_ends",
+    "strategy_pause",
     "strategy_run",
     "strategy_start",
     "strategy_stop",

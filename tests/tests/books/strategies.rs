@@ -1,11 +1,14 @@
 //! Goal: a start of a strategy that has an id happens once, whoever repeats it, and however late.
 
 use backstop_activities::books::BooksError;
-use backstop_domain::RefusalKind;
+use backstop_domain::{RefusalKind, strategy::Word};
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::{desk::Desk, stock::STRATEGY};
+use crate::{
+    desk::{Desk, assert_refused},
+    stock::STRATEGY,
+};
 
 const HOLDER: &str = "strategy/mm";
 
@@ -73,6 +76,35 @@ async fn of_two_first_starts_at_once_one_runs_it() {
         let running = ran.iter().filter(|status| status.as_ref().is_ok_and(|status| status == "running")).count();
         assert_eq!(running, if same { 2 } else { 1 }, "{ran:?}");
     }
+}
+
+#[tokio::test]
+async fn a_word_is_said_once_and_on_the_record_and_a_new_start_knows_nothing_of_it() {
+    let mut desk = Desk::open().await;
+    run(&desk, "s-1").await.unwrap();
+    let [pause, resume] = [("olga", "odd prices"), ("rita", "prices are fine")].map(|(by, why)| Word {
+        operator: by.to_owned().try_into().unwrap(),
+        reason: why.to_owned().try_into().unwrap(),
+    });
+    let say = async |id: &str, paused, word| desk.books.strategy_pause(STRATEGY, id, paused, word).await;
+    let paused = async || desk.books.strategy_paused(STRATEGY).await.unwrap();
+    assert!(say("run/1", true, &pause).await.unwrap());
+    assert_eq!(paused().await, Some(pause.clone()));
+    assert!(say("run/2", false, &resume).await.unwrap());
+    // Late, from a process that was thought dead.
+    assert!(!say("run/1", true, &pause).await.unwrap());
+    assert_eq!(paused().await, None);
+    assert!(say("run/3", true, &pause).await.unwrap());
+    let acts = "SELECT act || ' by ' || operator || ': ' || evidence FROM operator_acts WHERE subject = 'strategy/mm-1' ORDER BY id";
+    let [paused_by, resumed_by] =
+        ["pause strategy by olga: odd prices", "resume strategy by rita: prices are fine"].map(str::to_owned);
+    assert_eq!(desk.texts(acts).await, [paused_by.clone(), resumed_by, paused_by]);
+    desk.stop(STRATEGY).await.unwrap();
+    let stopped = desk.books.strategy_pause(STRATEGY, "run/4", false, &resume).await;
+    assert_refused(stopped, RefusalKind::NotAllowed, "state", "stopped");
+    run(&desk, "s-2").await.unwrap();
+    assert_eq!(desk.books.strategy_paused(STRATEGY).await.unwrap(), None);
+    desk.assert_sound().await;
 }
 
 #[tokio::test]

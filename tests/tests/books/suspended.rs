@@ -40,7 +40,7 @@ impl Desk {
     }
 
     /// What the house's own stock has given, and what the market has.
-    async fn counters(&mut self) -> Vec<String> {
+    pub(crate) async fn counters(&mut self) -> Vec<String> {
         self.texts(
             "SELECT concat_ws(' ', e.counter, a.asset, trim_scale(sum(e.d_counter)))
                FROM entries AS e JOIN accounts AS a ON a.id = e.account

@@ -1,6 +1,7 @@
 //! Goal: whatever the venue's orders and trades say otherwise than the books is found, and the account concerned frozen.
 
-use backstop_tests::{World, custody::now_ms, trading::Strategy};
+use backstop::stack::wait_until;
+use backstop_tests::{World, custody::now_ms, trading::Strategy, world::DEADLINE};
 use serde_json::json;
 
 use crate::{check, damage, finds, finds_nothing, frozen};
@@ -94,6 +95,29 @@ async fn one_of_unknown_fate_that_was_cancelled_is_not_taken_for_anothers() {
     damage(&world, format!("UPDATE orders SET state = 'void' WHERE order_id = '{order}'")).await;
     let report = check(&world).await;
     assert!(report.findings.iter().any(|finding| finding.kind == "order_without_record"), "{report:?}");
+}
+
+/// Nobody follows it any more. Its money was given back: what it trades is the house's loss and waits in suspense, so that the
+/// balances fit.
+#[tokio::test]
+async fn one_that_shows_after_it_was_given_up_is_ended_there_and_its_trades_are_booked() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", false).await;
+    let books = world.database.books(1).await;
+    assert!(
+        wait_until(DEADLINE, async || books.order_void(&order, now_ms().cast_signed(), false, "absent").await.unwrap())
+            .await
+    );
+    world.send_unrecorded(&order, "sell", "110000", "0.1").await;
+    world.exchange.fill(&order, json!({"qty": "0.04"})).await;
+    let lasting = ["fill_beyond_reservation", "fill_not_expected", "order_placed_after_void"];
+    let mut lasting = lasting.map(|kind| format!("Critical {kind} order/{order}")).to_vec();
+    lasting.push(format!("Warning fee_beyond_proceeds fill/{order}/BTCUSDT:1"));
+    finds(&world, &lasting).await;
+    assert_eq!(frozen(&world).await, [account(&strategy)]);
+    assert_eq!(world.exchange.order(&order).await["state"], "CANCELED");
+    world.books_say("SELECT trim_scale(sum(base))::text FROM fills WHERE order_id = $1", &order, "0.04").await;
 }
 
 /// An order that has ended with a trade, each of whose numbers is spoiled in turn.

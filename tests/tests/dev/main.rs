@@ -106,6 +106,12 @@ impl Place {
         (String::from_utf8([output.stdout, output.stderr].concat()).unwrap(), output.status.code())
     }
 
+    async fn fills(&self) -> i64 {
+        let url = format!("postgres://backstop_worker@127.0.0.1:{}/backstop", self.ports[2]);
+        let mut books = PgConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM backstop.fills").fetch_one(&mut books).await.unwrap()
+    }
+
     /// What bob has of the demo pool's asset.
     async fn bobs_usdt(&self) -> Option<String> {
         let url = format!("postgres://backstop_worker@127.0.0.1:{}/backstop", self.ports[2]);
@@ -245,6 +251,8 @@ async fn alices_strategy_makes_a_market_and_its_money_can_be_withdrawn() {
         "{} quotes",
         place.open_orders().await
     );
+    assert!(wait_until(DEADLINE, async || place.fills().await > 0).await, "nothing is traded");
+    running.start_the_printed("ExecuteIntent").await;
     running.start_the_printed("DistributeReward").await;
     let rewarded = wait_until(DEADLINE, async || place.bobs_usdt().await.as_deref() == Some("33"));
     assert!(rewarded.await, "bob has {:?} USDT", place.bobs_usdt().await);
@@ -253,14 +261,18 @@ async fn alices_strategy_makes_a_market_and_its_money_can_be_withdrawn() {
     assert!(said.contains("nothing is wrong") && status == Some(0), "{said}");
     running.start_the_printed("PauseAndWithdraw").await;
     place.settles().await;
-    assert_eq!(place.open_orders().await, 0);
+    // Bob's, which is nobody's quote.
+    assert_eq!(place.open_orders().await, 1);
     let (said, status) = place.check().await;
     assert!(said.contains("nothing is wrong") && !said.contains("moved during") && status == Some(0), "{said}");
-    // The next start leaves it stopped.
+    // The next start leaves it stopped, until somebody says otherwise.
     running.stop(Signal::SIGINT).await;
-    let running = place.start().await;
+    let mut running = place.start().await;
+    running.until("--type RunStrategy").await;
     running.start_the_printed_refund().await;
     assert!(wait_until(DEADLINE, async || place.withdrawals().await.len() == 2).await, "the worker serves nothing");
-    assert_eq!(place.open_orders().await, 0);
+    assert_eq!(place.open_orders().await, 1);
+    running.start_the_printed("RunStrategy").await;
+    assert!(wait_until(DEADLINE, async || place.open_orders().await > 1).await, "it does not quote again");
     running.stop(Signal::SIGINT).await;
 }

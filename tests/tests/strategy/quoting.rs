@@ -79,6 +79,53 @@ async fn a_paused_strategy_withdraws_its_quotes_and_a_resumed_one_makes_them_aga
     assert_over(&world, &maker).await;
 }
 
+/// The run that was told so is gone, with all that it knew.
+#[tokio::test]
+async fn a_paused_strategy_whose_workflow_is_lost_is_run_again_paused() {
+    let world = World::watched().await;
+    let maker = Maker::of(&world, 500).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    world.update(&maker.id(), "pause", word()).await.unwrap();
+    let terminated = world.temporal(&["workflow", "terminate", "-w", &maker.id(), "--reason", "a test"]).await;
+    assert!(terminated.status.success(), "{terminated:?}");
+    maker.has_quotes(&world, 0).await;
+    maker.ticks_are(&world, "it is not paused", |ticks| ticks.run > 2 && ticks.paused.is_some()).await;
+    world.update(&maker.id(), "resume", word()).await.unwrap();
+    maker.has_quotes(&world, 4).await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn nothing_is_quoted_for_a_frozen_account() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 250).await;
+    let freeze = sqlx::query("UPDATE accounts SET frozen_by = 'finding 7' WHERE owner = $1 AND asset = 'USDT'");
+    freeze.bind(&maker.user).execute(&mut world.database.owner().await).await.unwrap();
+    maker.start(&world).await;
+    maker.shows(&world, "quote", &format!("the USDT account of {} is frozen by finding 7", maker.user)).await;
+    let asked = "SELECT count(*)::text FROM intents WHERE content ->> 'strategy_key' = $1";
+    world.books_say(asked, &maker.key, "0").await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
+async fn a_venue_that_wants_to_be_left_alone_is_not_synced() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 250).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    let close = sqlx::query("SELECT venue_back_off('binance', 4000, '429 Too many requests')");
+    close.execute(&mut world.database.worker().await).await.unwrap();
+    maker.shows(&world, "sync orders and fills", "binance wants to be left alone: 429 Too many requests").await;
+    maker.shows(&world, "quote", "its orders are not synced").await;
+    maker.shows(&world, "sync orders and fills", "4 orders open").await;
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
 #[tokio::test]
 async fn a_pause_and_withdraw_ends_a_running_strategy() {
     let world = World::new().await;

@@ -54,6 +54,7 @@ pub async fn make_demo_world(config: &DemoWorld) -> Result<()> {
     let owner = database(&config.database_url)?;
     let mut books = PgConnection::connect_with(&owner).await.context("connecting to the books")?;
     books.execute(DEMO).await.context("making the demo world")?;
+    open_demo_desk(&owner).await?;
     make_demo_deposits(&owner, config.exchange_admin.as_str()).await
 }
 
@@ -92,17 +93,38 @@ pub(super) async fn fill_demo_pool(books: &PgConnectOptions) -> Result<()> {
 /// The demo strategy.
 pub(super) const STRATEGY: &str = "alice-mm";
 
+/// Bob's, which nothing runs: for orders by hand, which alice's market maker would cancel.
+pub(super) const DESK: &str = "bob-desk";
+
+/// Starts bob's desk, once: one that was stopped stays so.
+///
+/// # Errors
+/// When the books refuse.
+pub(super) async fn open_demo_desk(books: &PgConnectOptions) -> Result<()> {
+    let mut books = PgConnection::connect_with(books).await?;
+    let open = "SELECT backstop.strategy_start($1, 'bob', 'binance', 'BTC', 'USDT', '{}', 'demo')
+                 WHERE NOT EXISTS (SELECT FROM backstop.strategies WHERE strategy_key = $1)";
+    sqlx::query(open).bind(DESK).execute(&mut books).await.context("opening bob's desk")?;
+    Ok(())
+}
+
+/// The input that runs alice's market maker. Its quotes are narrow enough for the paper exchange's wandering prices to meet some of
+/// them every minute.
+pub(super) fn demo_strategy(start_id: &str) -> Value {
+    json!({
+        "start_id": start_id, "strategy_key": STRATEGY, "user_id": "alice", "venue": "binance", "pair": "BTC/USDT",
+        "requested_by": "alice", "tick_ms": 2_000,
+        "parameters": {"spread_bps": 8, "order_size": "0.02", "layers": 2, "layer_step_bps": 10,
+                       "refresh_tolerance_bps": 3},
+    })
+}
+
 /// Starts alice's market maker, once: this start of it has an id, and one that was stopped stays so.
 ///
 /// # Errors
 /// When Temporal refuses.
 pub(super) async fn start_demo_strategy(client: &Client) -> Result<()> {
-    let input = json!({
-        "start_id": "demo", "strategy_key": STRATEGY, "user_id": "alice", "venue": "binance", "pair": "BTC/USDT",
-        "requested_by": "alice", "tick_ms": 2_000,
-        "parameters": {"spread_bps": 20, "order_size": "0.02", "layers": 2, "layer_step_bps": 10,
-                       "refresh_tolerance_bps": 5},
-    });
+    let input = demo_strategy("demo");
     let options = WorkflowStartOptions::new(MAIN_QUEUE, format!("strategy/{STRATEGY}"))
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
         .static_summary("make a market in BTC/USDT with alice's money")
@@ -147,7 +169,7 @@ pub(super) async fn make_demo_deposits(owner: &PgConnectOptions, admin: &str) ->
 /// When the exchange does not answer.
 pub(super) async fn let_prices_wander(admin_port: u16) -> Result<()> {
     let url = format!("http://127.0.0.1:{admin_port}/settings");
-    let body = json!({"price_volatility": "0.01"}).to_string();
+    let body = json!({"price_volatility": "0.03"}).to_string();
     let request = reqwest::Client::new().put(url).header("content-type", "application/json").body(body);
     request.send().await?.error_for_status().context("letting the prices wander")?;
     Ok(())

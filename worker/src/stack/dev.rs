@@ -15,8 +15,8 @@ use tokio::process::Command;
 use super::{
     Postgres, Service, Temporal, Tools,
     demo::{
-        STRATEGY, fill_demo_pool, let_prices_wander, make_demo_deposits, prepare_books, publish_to_file,
-        start_demo_strategy,
+        DESK, STRATEGY, demo_strategy, fill_demo_pool, let_prices_wander, make_demo_deposits, open_demo_desk,
+        prepare_books, publish_to_file, start_demo_strategy,
     },
     process::{end_leftovers, is_listening},
 };
@@ -121,8 +121,8 @@ impl DevConfig {
              \x20 simulator    http://127.0.0.1:{simulator}   (faults and records: http://127.0.0.1:{admin})\n\
              \x20 events       {state}/{EVENTS}   (a CloudEvent a line; webhooks: backstop outbox endpoint add)\n\
              \x20 logs         {state}/logs\n\n\
-             Paste one of these, and look at it in the UI. alice and bob have balances; alice's strategy {STRATEGY} is\n\
-             making a market: strategy/{STRATEGY} in the UI shows its ticks.\n",
+             Paste one of these, and look at it in the UI. alice and bob have balances; alice's strategy {STRATEGY}\n\
+             makes a market until it is stopped: strategy/{STRATEGY} in the UI shows its ticks.\n",
             state = self.state_dir.display(),
             ui = self.ui_port,
             postgres = self.postgres_port,
@@ -162,6 +162,7 @@ impl Stack {
         prepare_books(&owner, DATABASE).await?;
         publish_to_file(&owner, &state.join(EVENTS)).await?;
         fill_demo_pool(&owner).await?;
+        open_demo_desk(&owner).await?;
         step("Temporal");
         let temporal = Temporal::start(tools, state, config.temporal_port, Some(config.ui_port)).await?;
         let temporal_address = self.temporal.insert(temporal).address();
@@ -220,7 +221,7 @@ impl Stack {
 }
 
 /// Operations of the demo world to start, with ids that are new each time: workflow type and id, in words, and the input.
-fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str, Value); 5] {
+fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str, Value); 6] {
     let bitcoin = json!({"network": "BTC", "address": "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"});
     let [refund, intent, reward, pause] = ["r", "i", "rw", "p"].map(|kind| format!("{kind}-{stamp}"));
     [
@@ -245,10 +246,10 @@ fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str
         (
             "ExecuteIntent",
             format!("intent/{intent}"),
-            "bid for 0.01 BTC in the name of alice-mm",
+            "offer 0.01 BTC of bob, in the name of bob-desk",
             json!({
-                "intent_id": intent, "kind": "place_limit_order", "strategy_key": STRATEGY, "user_id": "alice",
-                "venue": "binance", "pair": "BTC/USDT", "side": "buy", "price": "70000", "qty": "0.01",
+                "intent_id": intent, "kind": "place_limit_order", "strategy_key": DESK, "user_id": "bob",
+                "venue": "binance", "pair": "BTC/USDT", "side": "sell", "price": "130000", "qty": "0.01",
             }),
         ),
         (
@@ -268,6 +269,12 @@ fn samples(stamp: u64, withdrawal: &str) -> [(&'static str, String, &'static str
                 "operation_id": pause, "strategy_key": STRATEGY, "user_id": "alice", "requested_by": "alice",
                 "asset_id": "BTC", "amount": "0.49", "destination": bitcoin,
             }),
+        ),
+        (
+            "RunStrategy",
+            format!("strategy/{STRATEGY}"),
+            "make a market again, once alice-mm is stopped",
+            demo_strategy(&format!("s-{stamp}")),
         ),
     ]
 }
