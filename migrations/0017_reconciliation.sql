@@ -4,7 +4,7 @@
 
 SET LOCAL search_path = backstop, public;
 
--- One thing that should not be. The account is the one concerned, if there is one.
+-- One thing that should not be. The account is the one concerned, if there is one; of two assets (`BTC/USDT`) both are.
 CREATE TYPE deviation AS (
     kind text, subject text, severity text, measure text, owner text, asset text, evidence jsonb
 );
@@ -26,8 +26,8 @@ CREATE TRIGGER findings_stay BEFORE DELETE ON findings FOR EACH ROW EXECUTE FUNC
 
 -- Takes down what a check has come to: opens or refreshes a finding for each deviation, and closes those of the same check
 -- that are gone: those that it looked far enough back for, first seen since `p_closes_from_ms` (null: none), or that somebody
--- answers for, unless what it saw of them is not certain. A critical one freezes its account, once; when a run has frozen so
--- many, it is not single accounts that are wrong: everything is halted, and the next runs freeze the others. Said again, it
+-- answers for, unless what it saw of them is not certain. A critical one freezes its account, once; when so many of a
+-- run have, it is not single accounts that are wrong: everything is halted, and the next runs freeze the others. Said again, it
 -- changes nothing.
 CREATE FUNCTION findings_report(
     p_check text, p_run text, p_closes_from_ms bigint, p_deviations jsonb, p_unclear jsonb, p_freezes_max int
@@ -38,6 +38,8 @@ DECLARE
     v_id     bigint;
     v_new    boolean;
     v_froze  boolean;
+    v_warm   text[];
+    v_asset  text;
     v_opened int := 0;
     v_frozen int := 0;
     v_beyond int := 0;
@@ -58,14 +60,22 @@ BEGIN
                acknowledged_at = CASE WHEN (f.measure, f.severity) = (excluded.measure, excluded.severity) THEN f.acknowledged_at END
         RETURNING f.id, f.xmax = 0, f.froze INTO v_id, v_new, v_froze;
         v_opened := v_opened + v_new::int;
-        CONTINUE WHEN d.severity <> 'critical' OR v_froze OR NOT EXISTS (SELECT FROM assets WHERE asset = d.asset) OR d.owner IS NULL;
-        IF EXISTS (SELECT FROM accounts WHERE owner = d.owner AND asset = d.asset AND frozen_by IS NOT NULL) THEN
+        CONTINUE WHEN d.severity <> 'critical' OR v_froze OR d.owner IS NULL
+                   OR NOT EXISTS (SELECT FROM assets WHERE asset = ANY (string_to_array(d.asset, '/')));
+        v_warm := ARRAY(SELECT x.asset FROM assets AS x
+                         WHERE x.asset = ANY (string_to_array(d.asset, '/'))
+                           AND NOT EXISTS (SELECT FROM accounts AS a
+                                            WHERE a.owner = d.owner AND a.asset = x.asset AND a.frozen_by IS NOT NULL)
+                         ORDER BY x.asset);
+        IF v_warm = '{}' THEN
             UPDATE findings SET froze = true WHERE id = v_id;
         ELSIF (SELECT count(*) FROM findings WHERE run = p_run AND froze) >= p_freezes_max THEN
             v_beyond := v_beyond + v_new::int;
-        ELSIF account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject)) THEN
+        ELSE
+            FOREACH v_asset IN ARRAY v_warm LOOP
+                v_frozen := v_frozen + account_freeze(d.owner, v_asset, format('finding %s: %s of %s', v_id, d.kind, d.subject))::int;
+            END LOOP;
             UPDATE findings SET froze = true, run = p_run WHERE id = v_id;
-            v_frozen := v_frozen + 1;
         END IF;
     END LOOP;
     IF v_beyond > 0 THEN

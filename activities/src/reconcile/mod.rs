@@ -27,7 +27,7 @@ use crate::{
     failure::Failure,
 };
 
-/// How many accounts one run may freeze. More than that are not single accounts that are wrong.
+/// For how many findings one run may freeze accounts. More than that are not single accounts that are wrong.
 pub const FREEZES_MAX: i32 = 10;
 /// How many findings a report shows.
 const SHOWN_MAX: i32 = 50;
