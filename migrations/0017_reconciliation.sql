@@ -94,7 +94,7 @@ BEGIN
 END $$;
 
 -- An operator answers for a finding. One that a check looks for stays open, without a word more, until it is gone or gets
--- worse; one of something that has happened is over. Returns whether this call changed anything.
+-- worse; so does that of a dead delivery, until somebody decides on that; one of something that has happened is over. Returns whether this call changed anything.
 CREATE FUNCTION finding_acknowledge(p_id bigint, p_operator text, p_evidence text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -110,7 +110,7 @@ BEGIN
     END IF;
     UPDATE findings
        SET acknowledged_by = p_operator, acknowledged_at = clock_timestamp(),
-           state = CASE WHEN found_by IS NULL THEN 'closed' ELSE state END
+           state = CASE WHEN found_by IS NULL AND kind <> 'delivery_dead' THEN 'closed' ELSE state END
      WHERE id = p_id;
     INSERT INTO operator_acts (act, subject, operator, evidence)
     VALUES ('acknowledge finding', format('%s: %s of %s', f.id, f.kind, f.subject), p_operator, p_evidence);
@@ -120,6 +120,7 @@ END $$;
 -- What is wrong with an entry, by itself and after the one before it; null: nothing.
 CREATE VIEW entry_faults AS
     SELECT e.account, e.version, e.key, e.line, e.xid, e.d_transit,
+           CASE WHEN e.counter LIKE 'house:%' THEN e.d_counter ELSE 0 END AS d_house,
            CASE
                WHEN e.version > 1 AND b.version IS NULL THEN 'the version before it is missing'
                WHEN e.available_after <> coalesce(b.available_after, 0) + e.d_available
@@ -180,6 +181,16 @@ CREATE TABLE seal_heads (
 CREATE INDEX seal_heads_seq ON seal_heads (seq);
 INSERT INTO seals (seq, entries, digest, cursor) VALUES (0, 0, '\x', '0');
 
+-- What the house's own counters (`house:<venue>`) come to by an account's entries, up to that version of it: sealing adds the
+-- entries since. An account without such entries has none.
+CREATE TABLE house_sums (
+    account bigint PRIMARY KEY REFERENCES accounts,
+    version bigint NOT NULL,
+    amount  numeric(38, 18) NOT NULL
+);
+CREATE INDEX entries_house ON entries (account, version) WHERE counter LIKE 'house:%';
+CREATE INDEX entries_house_new ON entries (xid) WHERE counter LIKE 'house:%';
+
 CREATE TRIGGER seals_stay BEFORE UPDATE OR DELETE ON seals FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 CREATE TRIGGER seal_heads_stay BEFORE UPDATE OR DELETE ON seal_heads FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 
@@ -236,6 +247,14 @@ BEGIN
     VALUES (s.seq + 1, s.entries + v_more, sha256(s.digest || heads_digest(v_heads)), p_cursor)
     RETURNING * INTO s;
     INSERT INTO seal_heads SELECT * FROM unnest(v_heads);
+    INSERT INTO house_sums AS s (account, version, amount)
+    SELECT h.account, h.version, sum(e.d_counter)
+      FROM unnest(v_heads) AS h
+      LEFT JOIN house_sums AS b ON b.account = h.account
+      JOIN entries AS e ON e.account = h.account AND e.version > coalesce(b.version, 0) AND e.version <= h.version
+     WHERE e.counter LIKE 'house:%'
+     GROUP BY h.account, h.version
+    ON CONFLICT (account) DO UPDATE SET version = excluded.version, amount = s.amount + excluded.amount;
     RETURN s;
 END $$;
 
@@ -273,10 +292,11 @@ END $$;
 
 CREATE INDEX payouts_in_transit ON payouts (account) WHERE in_transit > 0;
 
--- One page of the full pass: the entries after that place, in the order of accounts and versions. `p_transit` is what the entries
--- of that account come to in transit so far; where an account ends, its payouts have to say the same.
-CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_transit numeric, p_rows int)
-RETURNS TABLE (account bigint, version bigint, transit numeric, seen bigint, deviations jsonb)
+-- One page of the full pass: the entries after that place, in the order of accounts and versions. `p_transit` and `p_house` are
+-- what the entries of that account come to in transit and for the house so far; where an account ends, its payouts and its
+-- house sum have to say the same.
+CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_transit numeric, p_house numeric, p_rows int)
+RETURNS TABLE (account bigint, version bigint, transit numeric, house numeric, seen bigint, deviations jsonb)
 LANGUAGE sql STABLE AS $$
     WITH page AS MATERIALIZED (
         SELECT f FROM entry_faults AS f
@@ -284,11 +304,16 @@ LANGUAGE sql STABLE AS $$
          ORDER BY f.account, f.version LIMIT p_rows
     ), summed AS (
         SELECT (f).account, max((f).version) AS version,
-               sum((f).d_transit) + CASE (f).account WHEN p_account THEN p_transit ELSE 0 END AS transit
+               sum((f).d_transit) + CASE (f).account WHEN p_account THEN p_transit ELSE 0 END AS transit,
+               sum((f).d_house) + CASE (f).account WHEN p_account THEN p_house ELSE 0 END AS house
           FROM page GROUP BY (f).account
     ), ended AS (
-        SELECT s.*, (SELECT coalesce(sum(in_transit), 0) FROM payouts AS p WHERE p.account = s.account AND in_transit > 0) AS of_payouts
-          FROM summed AS s
+        SELECT s.*, (SELECT coalesce(sum(in_transit), 0) FROM payouts AS p WHERE p.account = s.account AND in_transit > 0) AS of_payouts,
+               coalesce(h.amount, 0)
+               -- What is not summed up yet.
+               + (SELECT coalesce(sum(e.d_counter), 0) FROM entries AS e
+                   WHERE e.account = s.account AND e.version > coalesce(h.version, 0) AND e.counter LIKE 'house:%') AS by_sum
+          FROM summed AS s LEFT JOIN house_sums AS h ON h.account = s.account
          WHERE NOT EXISTS (SELECT FROM entries AS e WHERE e.account = s.account AND e.version > s.version)
     ), deviations AS (
         SELECT * FROM entry_deviations((SELECT array_agg(f) FROM page WHERE (f).fault IS NOT NULL))
@@ -296,8 +321,13 @@ LANGUAGE sql STABLE AS $$
         SELECT d.* FROM ended AS e JOIN accounts AS a ON a.id = e.account,
                LATERAL account_deviation(a, 'its entries and its payouts do not agree on what is in transit') AS d
          WHERE e.transit <> e.of_payouts
+        UNION ALL
+        SELECT 'house_sum_differs', format('account/%s/%s', a.owner, a.asset), 'critical', (e.by_sum - e.house)::text, NULL, a.asset,
+               jsonb_build_object('sum', trim_scale(e.by_sum)::text, 'by_entries', trim_scale(e.house)::text)
+          FROM ended AS e JOIN accounts AS a ON a.id = e.account
+         WHERE e.house <> e.by_sum
     )
-    SELECT account, version, transit, (SELECT count(*) FROM page), (SELECT coalesce(jsonb_agg(d), '[]') FROM deviations AS d)
+    SELECT account, version, transit, house, (SELECT count(*) FROM page), (SELECT coalesce(jsonb_agg(d), '[]') FROM deviations AS d)
       FROM summed ORDER BY account DESC LIMIT 1;
 $$;
 

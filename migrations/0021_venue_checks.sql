@@ -8,7 +8,6 @@ CREATE INDEX orders_venue_open ON orders (venue) WHERE state IN ('attempted', 'p
 CREATE INDEX orders_venue_ended ON orders (venue, changed_at) WHERE state = 'ended';
 CREATE INDEX orders_venue_signed ON orders (venue, signed_at);
 CREATE INDEX deposits_at ON deposits (venue, at);
-CREATE INDEX entries_house ON entries (account) WHERE counter LIKE 'house:%';
 
 -- The house's own stock at a venue, as an operator has declared it. What fees in third assets and suspended trades have cost it
 -- since stands against the counters `house:<venue>`.
@@ -248,8 +247,13 @@ LANGUAGE sql STABLE AS $$
            LATERAL (SELECT sum(in_transit), string_agg(payout_id || ' ' || version, ' ' ORDER BY payout_id) AS stamps FROM payouts
                      WHERE payouts.asset = x.asset AND state IN ('opened', 'attempted', 'needs_operator')) AS p,
            LATERAL (SELECT sum(amount) FROM house_positions AS y WHERE y.asset = x.asset) AS h,
-           LATERAL (SELECT sum(e.d_counter) FROM entries AS e JOIN accounts AS y ON y.id = e.account
-                     WHERE e.counter LIKE 'house:%' AND y.asset = x.asset) AS c,
+           -- What was summed up when it was sealed, and what is newer.
+           LATERAL (SELECT (SELECT coalesce(sum(s.amount), 0) FROM house_sums AS s JOIN accounts AS y ON y.id = s.account
+                             WHERE y.asset = x.asset)
+                           + (SELECT coalesce(sum(e.d_counter), 0) FROM entries AS e JOIN accounts AS y ON y.id = e.account
+                                LEFT JOIN house_sums AS s ON s.account = e.account
+                               WHERE e.counter LIKE 'house:%' AND e.xid >= (SELECT seal_cursor()) AND e.version > coalesce(s.version, 0)
+                                 AND y.asset = x.asset)) AS c (sum),
            LATERAL (SELECT string_agg(order_id || ' ' || version, ' ' ORDER BY order_id) AS stamps FROM orders
                      WHERE x.asset IN (base, quote) AND state IN ('opened', 'attempted', 'placed')) AS o;
 $$;

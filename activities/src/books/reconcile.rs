@@ -40,6 +40,8 @@ pub struct EntryPage {
     pub version: i64,
     /// What the entries of that account come to in transit, up to there.
     pub transit: String,
+    /// The same for the house.
+    pub house: String,
     /// How many rows it looked at.
     pub seen: i64,
     /// What is wrong with them.
@@ -198,13 +200,16 @@ impl Books {
     /// When the books can't be reached.
     pub async fn books_page(
         &self,
-        (account, version, transit): (i64, i64, &str),
+        (account, version): (i64, i64),
+        (transit, house): (&str, &str),
         rows: i32,
     ) -> Result<Option<EntryPage>, BooksError> {
         let query = sqlx::query_as(
-            "SELECT account, version, transit::text, seen, deviations FROM books_page($1, $2, $3::numeric, $4)",
+            "SELECT account, version, transit::text, house::text, seen, deviations
+               FROM books_page($1, $2, $3::numeric, $4::numeric, $5)",
         );
-        Ok(query.bind(account).bind(version).bind(transit).bind(rows).fetch_optional(self.pool()).await?)
+        let query = query.bind(account).bind(version).bind(transit).bind(house).bind(rows);
+        Ok(query.fetch_optional(self.pool()).await?)
     }
 
     /// The next page of accounts after that one; none after the last.

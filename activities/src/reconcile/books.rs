@@ -42,6 +42,8 @@ pub struct FullPass {
     account: i64,
     place: i64,
     transit: Option<String>,
+    #[serde(default)]
+    house: Option<String>,
     /// How many entries it has looked at.
     pub entries: i64,
     /// How many accounts.
@@ -79,10 +81,11 @@ impl FullPass {
     async fn look(&mut self, books: &Books) -> Result<bool, BooksError> {
         let deviations = match self.phase {
             Phase::Entries => {
-                let Some(page) = books.books_page((self.account, self.place, self.transit()), PAGE).await? else {
-                    return Ok(false);
-                };
-                (self.account, self.place, self.transit) = (page.account, page.version, Some(page.transit));
+                let sums = [&self.transit, &self.house].map(|sum| sum.as_deref().unwrap_or("0"));
+                let place = (self.account, self.place);
+                let Some(page) = books.books_page(place, sums.into(), PAGE).await? else { return Ok(false) };
+                (self.account, self.place) = (page.account, page.version);
+                (self.transit, self.house) = (Some(page.transit), Some(page.house));
                 self.entries += page.seen;
                 page.deviations
             }
@@ -106,10 +109,6 @@ impl FullPass {
         };
         self.deviations.extend(deviations.0);
         Ok(true)
-    }
-
-    fn transit(&self) -> &str {
-        self.transit.as_deref().unwrap_or("0")
     }
 
     /// Whether it has seen so much amiss that it looked no further.

@@ -208,9 +208,10 @@ async fn what_is_in_transit_is_summed_up_over_all_pages_of_an_account() {
     let mut desk = Desk::open().await;
     history(&desk).await;
     let pages = async || {
-        let (mut place, mut found, mut pages) = ((0, 0, "0".to_owned()), Vec::new(), 0);
-        while let Some(page) = desk.books.books_page((place.0, place.1, &place.2), 2).await.unwrap() {
-            place = (page.account, page.version, page.transit);
+        let (mut place, mut sums) = ((0, 0), ("0".to_owned(), "0".to_owned()));
+        let (mut found, mut pages) = (Vec::new(), 0);
+        while let Some(page) = desk.books.books_page(place, (&sums.0, &sums.1), 2).await.unwrap() {
+            (place, sums) = ((page.account, page.version), (page.transit, page.house));
             found.extend(told(&page.deviations));
             pages += 1;
         }
