@@ -26,11 +26,11 @@ CREATE TRIGGER findings_stay BEFORE DELETE ON findings FOR EACH ROW EXECUTE FUNC
 
 -- Takes down what a check has come to: opens or refreshes a finding for each deviation, and closes those of the same check
 -- that are gone: those that it looked far enough back for, first seen since `p_closes_from_ms` (null: none), or that somebody
--- answers for, unless what it saw of them is not certain. A critical one freezes its account, once; when so many of a
--- run have, it is not single accounts that are wrong: everything is halted, and the next runs freeze the others. Said again, it
--- changes nothing.
+-- answers for, unless what it saw of them is not certain, or another look has seen them since this one began (`p_began_us`). A
+-- critical one freezes its account, once; when so many of a run have, it is not single accounts that are wrong: everything is
+-- halted, and the next runs freeze the others. Said again, it changes nothing.
 CREATE FUNCTION findings_report(
-    p_check text, p_run text, p_closes_from_ms bigint, p_deviations jsonb, p_unclear jsonb, p_freezes_max int
+    p_check text, p_run text, p_closes_from_ms bigint, p_began_us bigint, p_deviations jsonb, p_unclear jsonb, p_freezes_max int
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -86,6 +86,7 @@ BEGIN
     END IF;
     UPDATE findings AS f SET state = 'closed', last_seen = clock_timestamp()
      WHERE f.state = 'open' AND f.found_by = p_check AND p_closes_from_ms IS NOT NULL
+       AND f.last_seen < 'epoch'::timestamptz + p_began_us * interval '1 microsecond'
        AND (f.first_seen >= 'epoch'::timestamptz + p_closes_from_ms * interval '1 ms' OR f.acknowledged_by IS NOT NULL)
        AND NOT EXISTS (SELECT FROM jsonb_populate_recordset(NULL::deviation, p_deviations || p_unclear) AS x
                         WHERE (x.kind, x.subject) = (f.kind, f.subject));
@@ -266,12 +267,15 @@ $$;
 
 -- Holds what an earlier run has said to Temporal against what is here. Other than that, the books were put back to an earlier
 -- moment, or rewritten as a whole: everything is halted, payouts too, until an operator resumes. A fact of the past: it stays
--- until an operator answers for it. Returns what is wrong; null: nothing.
-CREATE FUNCTION seal_check(p_seq bigint, p_entries bigint, p_digest bytea) RETURNS text
+-- until an operator answers for it. Returns what is wrong, whether nobody has answered for it yet, and whether everything is
+-- halted now; no row: nothing is wrong.
+CREATE FUNCTION seal_check(p_seq bigint, p_entries bigint, p_digest bytea)
+RETURNS TABLE (why text, is_open boolean, halted boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
-    s     seals;
-    v_why text;
+    s         seals;
+    v_why     text;
+    v_subject text := format('seal/%s/%s', p_seq, encode(p_digest, 'hex'));
 BEGIN
     SELECT * INTO s FROM seals WHERE seq = p_seq;
     v_why := CASE
@@ -280,14 +284,17 @@ BEGIN
         WHEN s.digest <> p_digest OR s.entries <> p_entries
             THEN format('seal %s is not the one that an earlier run has made', p_seq)
     END;
-    IF v_why IS NOT NULL AND NOT EXISTS (
-        SELECT FROM findings WHERE kind = 'books_restored' AND subject = format('seal/%s/%s', p_seq, encode(p_digest, 'hex')))
-    THEN
-        PERFORM find('books_restored', format('seal/%s/%s', p_seq, encode(p_digest, 'hex')), 'critical',
-                     jsonb_build_object('why', v_why, 'todo', 'let every venue''s history be read, compare, then resume'));
+    IF v_why IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM findings WHERE kind = 'books_restored' AND subject = v_subject) THEN
+        PERFORM find('books_restored', v_subject, 'critical', jsonb_build_object(
+            'why', v_why, 'todo', 'let every venue''s history be read, compare, then resume'));
         PERFORM halt('all', NULL, true, 'reconciliation', v_why);
     END IF;
-    RETURN v_why;
+    RETURN QUERY SELECT v_why,
+        EXISTS (SELECT FROM findings AS f WHERE f.kind = 'books_restored' AND f.subject = v_subject AND f.state = 'open'),
+        EXISTS (SELECT FROM halts AS h WHERE h.scope = 'all' AND h.payouts);
 END $$;
 
 CREATE INDEX payouts_in_transit ON payouts (account) WHERE in_transit > 0;

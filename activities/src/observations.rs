@@ -133,8 +133,8 @@ impl ObservationActivities {
     }
 
     async fn review_all(&self, venue: &str) -> Result<String, Failure> {
-        let (_, now_ms) = self.books.watermark("review").await?;
-        let input = VenueCheck { run: format!("watch/{venue}/{now_ms}"), venue: venue.to_owned() };
+        let began_us = self.books.now_us().await?;
+        let input = VenueCheck { run: format!("watch/{venue}/{began_us}"), began_us, venue: venue.to_owned() };
         // What can't be read of the one is no reason not to look at the other.
         let payouts = payouts::check(&self.books, self.venue.as_ref(), self.visibility, &input).await;
         let orders = orders::check_open(&self.books, self.market.as_ref(), &input).await;

@@ -64,9 +64,10 @@ impl Reconcile {
             "reconcile".clone_into(&mut progress.operation);
             "checking".clone_into(&mut progress.state);
         });
-        let input = CheckInput { run: format!("{}/{}", ctx.workflow_id(), ctx.run_id()) };
         let plan = ctx.execute_activity(ReconcileActivities::plan, (), quick(ctx, "see what is to be done")).await;
         let plan: Plan = plan.map_err(|error| WorkflowTermination::from(classify(&error)))?;
+        let run = format!("{}/{}", ctx.workflow_id(), ctx.run_id());
+        let input = CheckInput { run, began_us: plan.began_us };
         if request.wants("adopt") {
             adopt(ctx).await;
         }

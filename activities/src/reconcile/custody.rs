@@ -54,6 +54,9 @@ pub struct Compare {
 pub struct CustodyReport {
     /// The run.
     pub run: String,
+    /// When it began, by the books' clock, in µs.
+    #[serde(default)]
+    pub began_us: i64,
     /// What differed in both of the last two looks that held still.
     pub differs: Vec<CustodyRow>,
     /// What moved during every look, and why.
@@ -206,7 +209,7 @@ impl CustodyActivities {
             note =
                 format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
         }
-        told(&self.books, ("custody", Some(0)), &input.run, &seen, note).await
+        told(&self.books, ("custody", Some(0)), (&input.run, input.began_us), &seen, note).await
     }
 }
 

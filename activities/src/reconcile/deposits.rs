@@ -39,7 +39,7 @@ pub(super) async fn check(
         Some(_) => "deposits of a week, on both sides",
         None => "deposits of a week that are booked; nobody has read the venue's own yet",
     };
-    told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note.to_owned()).await
+    told(books, (&check, Some(closes_from_ms)), input.run(), &seen, note.to_owned()).await
 }
 
 async fn look(

@@ -40,7 +40,7 @@ pub(super) async fn check(
     }
     let note =
         format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
-    let report = told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await?;
+    let report = told(books, (&check, Some(closes_from_ms)), input.run(), &seen, note).await?;
     match suspend(books, market, &input.venue, &seen).await? {
         0 => Ok(report),
         count => Ok(CheckReport { note: format!("{}; {count} trades put in suspense", report.note), ..report }),
@@ -75,7 +75,7 @@ pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCh
         seen.add(seen_twice(books, Duration::ZERO, look).await?);
     }
     let check = format!("orders/{}", input.venue);
-    told(books, (&check, None), &input.run, &seen, String::new()).await?;
+    told(books, (&check, None), input.run(), &seen, String::new()).await?;
     Ok(seen.certain.len())
 }
 

@@ -35,8 +35,17 @@ pub(super) const DAY_MS: i64 = 24 * 3_600_000;
 pub struct VenueCheck {
     /// The run, by a name that stays the same when the check is tried again.
     pub run: String,
+    /// When it began, by the books' clock, in µs: it closes no finding that another run has seen since.
+    #[serde(default)]
+    pub began_us: i64,
     /// The venue, by its name in the books.
     pub venue: String,
+}
+
+impl VenueCheck {
+    pub(super) fn run(&self) -> (&str, i64) {
+        (&self.run, self.began_us)
+    }
 }
 
 /// The checks of one venue.
@@ -165,11 +174,11 @@ where
 pub(super) async fn told(
     books: &Books,
     (check, closes_from_ms): (&str, Option<i64>),
-    run: &str,
+    (run, began_us): (&str, i64),
     seen: &Seen,
     note: String,
 ) -> Result<CheckReport, Failure> {
-    let look = Look { check, run, closes_from_ms, deviations: &seen.certain, unclear: &seen.unclear };
+    let look = Look { check, run, closes_from_ms, began_us, deviations: &seen.certain, unclear: &seen.unclear };
     Ok(CheckReport { note, ..report(books, look).await? })
 }
 
