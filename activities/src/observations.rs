@@ -13,7 +13,7 @@ use crate::{
     beat::beating,
     books::{Books, BooksError},
     failure::Failure,
-    reconcile::{VenueCheck, deposits::since, orders, payouts},
+    reconcile::{VenueCheck, deposits::{read_at, since}, orders, payouts},
     venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, Spot},
 };
 
@@ -107,6 +107,7 @@ impl ObservationActivities {
             self.books.find("deposit_unreadable", &subject, "warning", &evidence).await?;
         }
         self.books.watermark_set(&name, next_mark).await?;
+        self.books.watermark_set(&read_at(venue), now).await?;
         let read = listing.records.len() + listing.unreadable.len();
         Ok(format!(
             "{read} deposits read, {booked} of them new, {pending} not final yet, {amiss} not readable or bookable"

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, value_parser};
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use serde_json::Value;
 use temporalio_client::{
-    Client, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions, WorkflowStartOptions,
+    Client, WorkflowExecution, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions, WorkflowStartOptions,
     schedules::{CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleOverlapPolicy, ScheduleSpec},
     tonic::Code,
 };
