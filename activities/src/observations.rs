@@ -13,7 +13,11 @@ use crate::{
     beat::beating,
     books::{Books, BooksError},
     failure::Failure,
-    reconcile::{VenueCheck, deposits::{read_at, since}, orders, payouts},
+    reconcile::{
+        VenueCheck,
+        deposits::{read_at, since},
+        orders, payouts,
+    },
     venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, Spot},
 };
 

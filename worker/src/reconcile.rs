@@ -10,7 +10,8 @@ use clap::{Args, Subcommand, value_parser};
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use serde_json::Value;
 use temporalio_client::{
-    Client, WorkflowExecution, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions, WorkflowStartOptions,
+    Client, WorkflowExecution, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions,
+    WorkflowStartOptions,
     schedules::{CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleOverlapPolicy, ScheduleSpec},
     tonic::Code,
 };
@@ -38,8 +39,7 @@ impl Memory for Visibility {
                 .try_collect()
                 .await
                 .map_err(|error| format!("earlier runs could not be listed: {error}"))?;
-            let said =
-                |run: &WorkflowExecution| Seal::parse(&run.search_attributes().get(&search::BOOKS_SEAL)?);
+            let said = |run: &WorkflowExecution| Seal::parse(&run.search_attributes().get(&search::BOOKS_SEAL)?);
             let newest = runs.iter().max_by_key(|run| run.start_time()).and_then(said);
             let mut seals: Vec<Seal> = runs.iter().filter_map(said).max_by_key(|seal| seal.seq).into_iter().collect();
             seals.extend(newest.filter(|newest| !seals.contains(newest)));
