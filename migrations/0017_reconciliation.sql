@@ -248,14 +248,14 @@ BEGIN
     VALUES (s.seq + 1, s.entries + v_more, sha256(s.digest || heads_digest(v_heads)), p_cursor)
     RETURNING * INTO s;
     INSERT INTO seal_heads SELECT * FROM unnest(v_heads);
-    INSERT INTO house_sums AS s (account, version, amount)
+    INSERT INTO house_sums AS k (account, version, amount)
     SELECT h.account, h.version, sum(e.d_counter)
       FROM unnest(v_heads) AS h
       LEFT JOIN house_sums AS b ON b.account = h.account
       JOIN entries AS e ON e.account = h.account AND e.version > coalesce(b.version, 0) AND e.version <= h.version
      WHERE e.counter LIKE 'house:%'
      GROUP BY h.account, h.version
-    ON CONFLICT (account) DO UPDATE SET version = excluded.version, amount = s.amount + excluded.amount;
+    ON CONFLICT (account) DO UPDATE SET version = excluded.version, amount = k.amount + excluded.amount;
     RETURN s;
 END $$;
 

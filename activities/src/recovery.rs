@@ -152,7 +152,8 @@ impl Adoption {
     }
 
     fn told(self) -> Result<String, String> {
-        let Self { seen, started, first, failed, why, .. } = self;
+        let Self { seen, started, mut first, failed, why, .. } = self;
+        first.sort();
         if let Some(why) = why {
             return Err(format!("{failed} of {seen} operations that are not over could not be started again: {why}"));
         }

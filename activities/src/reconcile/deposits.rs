@@ -55,7 +55,8 @@ pub(super) async fn check(
         if !is_read {
             let (early, certain) = seen.certain.into_iter().partition(|found| found.kind == "deposit_missing");
             seen.certain = certain;
-            seen.unclear.extend::<Vec<Deviation>>(early);
+            let early: Vec<Deviation> = early;
+            seen.unclear.extend(early);
         }
     }
     let note = match since_ms {
