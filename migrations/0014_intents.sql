@@ -46,6 +46,8 @@ CREATE TABLE intents (
 CREATE UNIQUE INDEX intents_in_flight ON intents (strategy_key) WHERE state = 'claimed';
 CREATE INDEX intents_claimed ON intents (venue) WHERE state = 'claimed';
 CREATE INDEX intents_waiting ON intents (strategy_key, ticket) WHERE state = 'waiting';
+-- Whatever looks at those that are not over says so in these words, and reads no others.
+CREATE INDEX intents_unfinished ON intents (strategy_key, changed_at) WHERE state IN ('waiting', 'claimed');
 CREATE UNIQUE INDEX intents_placing ON intents (order_id) WHERE kind = 'place_limit_order';
 
 -- What a consumer has processed, written in the commit that processed it.

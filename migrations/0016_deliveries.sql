@@ -66,10 +66,11 @@ CREATE TABLE streams (
 -- Not counted by stream: one that is made anew under an old name has no holders of the old one.
 CREATE SEQUENCE stream_tokens;
 CREATE INDEX streams_due ON streams (endpoint, due_at) WHERE head > delivered AND dead_since IS NULL;
+CREATE INDEX streams_behind ON streams (endpoint) WHERE head > delivered;
 CREATE INDEX streams_dead ON streams (endpoint) WHERE dead_since IS NOT NULL;
 
 -- How far behind each endpoint is: since when the oldest event waits that it has not got, in how many aggregates, and how
--- many of these are dead. An event that no relay has read yet waits, too, also for a transaction that is still open.
+-- many of these are dead, for which nobody waits: an operator has to decide. An event that no relay has read yet waits, too, also for a transaction that is still open.
 CREATE VIEW outbox_lag AS
     SELECT e.name AS endpoint, x.waiting_since, coalesce(clock_timestamp() - x.waiting_since, '0') AS lag, x.behind, x.dead,
            e.closed_until, e.closed_why
@@ -88,11 +89,12 @@ CREATE VIEW outbox_lag AS
           LEFT JOIN streams AS s ON s.endpoint = e.name AND s.head > s.delivered
           LEFT JOIN LATERAL (
             (SELECT o.at FROM outbox AS o
-              WHERE s.account IS NULL AND o.aggregate = s.aggregate AND o.id > s.delivered AND o.kind LIKE ANY (e.patterns)
+              WHERE s.dead_since IS NULL AND s.account IS NULL AND o.aggregate = s.aggregate AND o.id > s.delivered AND o.kind LIKE ANY (e.patterns)
               ORDER BY o.id LIMIT 1)
             UNION ALL
             (SELECT t.at FROM entries AS t
-              WHERE t.account = s.account AND t.version > s.delivered AND 'entry.' || t.kind LIKE ANY (e.patterns)
+              WHERE s.dead_since IS NULL AND t.account = s.account AND t.version > s.delivered
+                AND 'entry.' || t.kind LIKE ANY (e.patterns)
               ORDER BY t.version LIMIT 1)) AS n ON true
          GROUP BY u.at) AS x;
 
@@ -418,6 +420,9 @@ BEGIN
             PERFORM find('delivery_dead', p_endpoint || '/' || p_aggregate, 'warning', jsonb_build_object(
                 'endpoint', p_endpoint, 'aggregate', p_aggregate, 'event', event_id(s.account, p_place),
                 'attempts', s.attempts, 'last_error', v_error));
+            -- Whoever has answered for it did so before it was tried again.
+            UPDATE findings SET acknowledged_by = NULL, acknowledged_at = NULL
+             WHERE kind = 'delivery_dead' AND subject = p_endpoint || '/' || p_aggregate AND state = 'open';
         END IF;
     END IF;
     RETURN v_counts;

@@ -4,7 +4,7 @@
 
 SET LOCAL search_path = backstop, public;
 
--- One thing that should not be. The account is the one concerned, if there is one.
+-- One thing that should not be. The account is the one concerned, if there is one; of two assets (`BTC/USDT`) both are.
 CREATE TYPE deviation AS (
     kind text, subject text, severity text, measure text, owner text, asset text, evidence jsonb
 );
@@ -26,11 +26,11 @@ CREATE TRIGGER findings_stay BEFORE DELETE ON findings FOR EACH ROW EXECUTE FUNC
 
 -- Takes down what a check has come to: opens or refreshes a finding for each deviation, and closes those of the same check
 -- that are gone: those that it looked far enough back for, first seen since `p_closes_from_ms` (null: none), or that somebody
--- answers for, unless what it saw of them is not certain. A critical one freezes its account, once; when a run has frozen so
--- many, it is not single accounts that are wrong: everything is halted, and the next runs freeze the others. Said again, it
--- changes nothing.
+-- answers for, unless what it saw of them is not certain, or another look has seen them since this one began (`p_began_us`). A
+-- critical one freezes its account, once; when so many of a run have, it is not single accounts that are wrong: everything is
+-- halted, and the next runs freeze the others. Said again, it changes nothing.
 CREATE FUNCTION findings_report(
-    p_check text, p_run text, p_closes_from_ms bigint, p_deviations jsonb, p_unclear jsonb, p_freezes_max int
+    p_check text, p_run text, p_closes_from_ms bigint, p_began_us bigint, p_deviations jsonb, p_unclear jsonb, p_freezes_max int
 ) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -38,6 +38,8 @@ DECLARE
     v_id     bigint;
     v_new    boolean;
     v_froze  boolean;
+    v_warm   text[];
+    v_asset  text;
     v_opened int := 0;
     v_frozen int := 0;
     v_beyond int := 0;
@@ -58,14 +60,22 @@ BEGIN
                acknowledged_at = CASE WHEN (f.measure, f.severity) = (excluded.measure, excluded.severity) THEN f.acknowledged_at END
         RETURNING f.id, f.xmax = 0, f.froze INTO v_id, v_new, v_froze;
         v_opened := v_opened + v_new::int;
-        CONTINUE WHEN d.severity <> 'critical' OR v_froze OR NOT EXISTS (SELECT FROM assets WHERE asset = d.asset) OR d.owner IS NULL;
-        IF EXISTS (SELECT FROM accounts WHERE owner = d.owner AND asset = d.asset AND frozen_by IS NOT NULL) THEN
+        CONTINUE WHEN d.severity <> 'critical' OR v_froze OR d.owner IS NULL
+                   OR NOT EXISTS (SELECT FROM assets WHERE asset = ANY (string_to_array(d.asset, '/')));
+        v_warm := ARRAY(SELECT x.asset FROM assets AS x
+                         WHERE x.asset = ANY (string_to_array(d.asset, '/'))
+                           AND NOT EXISTS (SELECT FROM accounts AS a
+                                            WHERE a.owner = d.owner AND a.asset = x.asset AND a.frozen_by IS NOT NULL)
+                         ORDER BY x.asset);
+        IF v_warm = '{}' THEN
             UPDATE findings SET froze = true WHERE id = v_id;
         ELSIF (SELECT count(*) FROM findings WHERE run = p_run AND froze) >= p_freezes_max THEN
             v_beyond := v_beyond + v_new::int;
-        ELSIF account_freeze(d.owner, d.asset, format('finding %s: %s of %s', v_id, d.kind, d.subject)) THEN
+        ELSE
+            FOREACH v_asset IN ARRAY v_warm LOOP
+                v_frozen := v_frozen + account_freeze(d.owner, v_asset, format('finding %s: %s of %s', v_id, d.kind, d.subject))::int;
+            END LOOP;
             UPDATE findings SET froze = true, run = p_run WHERE id = v_id;
-            v_frozen := v_frozen + 1;
         END IF;
     END LOOP;
     IF v_beyond > 0 THEN
@@ -76,6 +86,7 @@ BEGIN
     END IF;
     UPDATE findings AS f SET state = 'closed', last_seen = clock_timestamp()
      WHERE f.state = 'open' AND f.found_by = p_check AND p_closes_from_ms IS NOT NULL
+       AND f.last_seen < 'epoch'::timestamptz + p_began_us * interval '1 microsecond'
        AND (f.first_seen >= 'epoch'::timestamptz + p_closes_from_ms * interval '1 ms' OR f.acknowledged_by IS NOT NULL)
        AND NOT EXISTS (SELECT FROM jsonb_populate_recordset(NULL::deviation, p_deviations || p_unclear) AS x
                         WHERE (x.kind, x.subject) = (f.kind, f.subject));
@@ -84,7 +95,7 @@ BEGIN
 END $$;
 
 -- An operator answers for a finding. One that a check looks for stays open, without a word more, until it is gone or gets
--- worse; one of something that has happened is over. Returns whether this call changed anything.
+-- worse; so does that of a dead delivery, until somebody decides on that; one of something that has happened is over. Returns whether this call changed anything.
 CREATE FUNCTION finding_acknowledge(p_id bigint, p_operator text, p_evidence text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
@@ -100,7 +111,7 @@ BEGIN
     END IF;
     UPDATE findings
        SET acknowledged_by = p_operator, acknowledged_at = clock_timestamp(),
-           state = CASE WHEN found_by IS NULL THEN 'closed' ELSE state END
+           state = CASE WHEN found_by IS NULL AND kind <> 'delivery_dead' THEN 'closed' ELSE state END
      WHERE id = p_id;
     INSERT INTO operator_acts (act, subject, operator, evidence)
     VALUES ('acknowledge finding', format('%s: %s of %s', f.id, f.kind, f.subject), p_operator, p_evidence);
@@ -110,6 +121,7 @@ END $$;
 -- What is wrong with an entry, by itself and after the one before it; null: nothing.
 CREATE VIEW entry_faults AS
     SELECT e.account, e.version, e.key, e.line, e.xid, e.d_transit,
+           CASE WHEN e.counter LIKE 'house:%' THEN e.d_counter ELSE 0 END AS d_house,
            CASE
                WHEN e.version > 1 AND b.version IS NULL THEN 'the version before it is missing'
                WHEN e.available_after <> coalesce(b.available_after, 0) + e.d_available
@@ -170,6 +182,16 @@ CREATE TABLE seal_heads (
 CREATE INDEX seal_heads_seq ON seal_heads (seq);
 INSERT INTO seals (seq, entries, digest, cursor) VALUES (0, 0, '\x', '0');
 
+-- What the house's own counters (`house:<venue>`) come to by an account's entries, up to that version of it: sealing adds the
+-- entries since. An account without such entries has none.
+CREATE TABLE house_sums (
+    account bigint PRIMARY KEY REFERENCES accounts,
+    version bigint NOT NULL,
+    amount  numeric(38, 18) NOT NULL
+);
+CREATE INDEX entries_house ON entries (account, version) WHERE counter LIKE 'house:%';
+CREATE INDEX entries_house_new ON entries (xid) WHERE counter LIKE 'house:%';
+
 CREATE TRIGGER seals_stay BEFORE UPDATE OR DELETE ON seals FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 CREATE TRIGGER seal_heads_stay BEFORE UPDATE OR DELETE ON seal_heads FOR EACH ROW EXECUTE FUNCTION refuse_rewriting();
 
@@ -226,6 +248,14 @@ BEGIN
     VALUES (s.seq + 1, s.entries + v_more, sha256(s.digest || heads_digest(v_heads)), p_cursor)
     RETURNING * INTO s;
     INSERT INTO seal_heads SELECT * FROM unnest(v_heads);
+    INSERT INTO house_sums AS k (account, version, amount)
+    SELECT h.account, h.version, sum(e.d_counter)
+      FROM unnest(v_heads) AS h
+      LEFT JOIN house_sums AS b ON b.account = h.account
+      JOIN entries AS e ON e.account = h.account AND e.version > coalesce(b.version, 0) AND e.version <= h.version
+     WHERE e.counter LIKE 'house:%'
+     GROUP BY h.account, h.version
+    ON CONFLICT (account) DO UPDATE SET version = excluded.version, amount = k.amount + excluded.amount;
     RETURN s;
 END $$;
 
@@ -237,12 +267,15 @@ $$;
 
 -- Holds what an earlier run has said to Temporal against what is here. Other than that, the books were put back to an earlier
 -- moment, or rewritten as a whole: everything is halted, payouts too, until an operator resumes. A fact of the past: it stays
--- until an operator answers for it. Returns what is wrong; null: nothing.
-CREATE FUNCTION seal_check(p_seq bigint, p_entries bigint, p_digest bytea) RETURNS text
+-- until an operator answers for it. Returns what is wrong, whether nobody has answered for it yet, and whether everything is
+-- halted now; no row: nothing is wrong.
+CREATE FUNCTION seal_check(p_seq bigint, p_entries bigint, p_digest bytea)
+RETURNS TABLE (why text, is_open boolean, halted boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
-    s     seals;
-    v_why text;
+    s         seals;
+    v_why     text;
+    v_subject text := format('seal/%s/%s', p_seq, encode(p_digest, 'hex'));
 BEGIN
     SELECT * INTO s FROM seals WHERE seq = p_seq;
     v_why := CASE
@@ -251,22 +284,26 @@ BEGIN
         WHEN s.digest <> p_digest OR s.entries <> p_entries
             THEN format('seal %s is not the one that an earlier run has made', p_seq)
     END;
-    IF v_why IS NOT NULL AND NOT EXISTS (
-        SELECT FROM findings WHERE kind = 'books_restored' AND subject = format('seal/%s/%s', p_seq, encode(p_digest, 'hex')))
-    THEN
-        PERFORM find('books_restored', format('seal/%s/%s', p_seq, encode(p_digest, 'hex')), 'critical',
-                     jsonb_build_object('why', v_why, 'todo', 'let every venue''s history be read, compare, then resume'));
+    IF v_why IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM findings WHERE kind = 'books_restored' AND subject = v_subject) THEN
+        PERFORM find('books_restored', v_subject, 'critical', jsonb_build_object(
+            'why', v_why, 'todo', 'let every venue''s history be read, compare, then resume'));
         PERFORM halt('all', NULL, true, 'reconciliation', v_why);
     END IF;
-    RETURN v_why;
+    RETURN QUERY SELECT v_why,
+        EXISTS (SELECT FROM findings AS f WHERE f.kind = 'books_restored' AND f.subject = v_subject AND f.state = 'open'),
+        EXISTS (SELECT FROM halts AS h WHERE h.scope = 'all' AND h.payouts);
 END $$;
 
 CREATE INDEX payouts_in_transit ON payouts (account) WHERE in_transit > 0;
 
--- One page of the full pass: the entries after that place, in the order of accounts and versions. `p_transit` is what the entries
--- of that account come to in transit so far; where an account ends, its payouts have to say the same.
-CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_transit numeric, p_rows int)
-RETURNS TABLE (account bigint, version bigint, transit numeric, seen bigint, deviations jsonb)
+-- One page of the full pass: the entries after that place, in the order of accounts and versions. `p_transit` and `p_house` are
+-- what the entries of that account come to in transit and for the house so far; where an account ends, its payouts and its
+-- house sum have to say the same.
+CREATE FUNCTION books_page(p_account bigint, p_version bigint, p_transit numeric, p_house numeric, p_rows int)
+RETURNS TABLE (account bigint, version bigint, transit numeric, house numeric, seen bigint, deviations jsonb)
 LANGUAGE sql STABLE AS $$
     WITH page AS MATERIALIZED (
         SELECT f FROM entry_faults AS f
@@ -274,11 +311,16 @@ LANGUAGE sql STABLE AS $$
          ORDER BY f.account, f.version LIMIT p_rows
     ), summed AS (
         SELECT (f).account, max((f).version) AS version,
-               sum((f).d_transit) + CASE (f).account WHEN p_account THEN p_transit ELSE 0 END AS transit
+               sum((f).d_transit) + CASE (f).account WHEN p_account THEN p_transit ELSE 0 END AS transit,
+               sum((f).d_house) + CASE (f).account WHEN p_account THEN p_house ELSE 0 END AS house
           FROM page GROUP BY (f).account
     ), ended AS (
-        SELECT s.*, (SELECT coalesce(sum(in_transit), 0) FROM payouts AS p WHERE p.account = s.account AND in_transit > 0) AS of_payouts
-          FROM summed AS s
+        SELECT s.*, (SELECT coalesce(sum(in_transit), 0) FROM payouts AS p WHERE p.account = s.account AND in_transit > 0) AS of_payouts,
+               coalesce(h.amount, 0)
+               -- What is not summed up yet.
+               + (SELECT coalesce(sum(e.d_counter), 0) FROM entries AS e
+                   WHERE e.account = s.account AND e.version > coalesce(h.version, 0) AND e.counter LIKE 'house:%') AS by_sum
+          FROM summed AS s LEFT JOIN house_sums AS h ON h.account = s.account
          WHERE NOT EXISTS (SELECT FROM entries AS e WHERE e.account = s.account AND e.version > s.version)
     ), deviations AS (
         SELECT * FROM entry_deviations((SELECT array_agg(f) FROM page WHERE (f).fault IS NOT NULL))
@@ -286,8 +328,13 @@ LANGUAGE sql STABLE AS $$
         SELECT d.* FROM ended AS e JOIN accounts AS a ON a.id = e.account,
                LATERAL account_deviation(a, 'its entries and its payouts do not agree on what is in transit') AS d
          WHERE e.transit <> e.of_payouts
+        UNION ALL
+        SELECT 'house_sum_differs', format('account/%s/%s', a.owner, a.asset), 'critical', (e.by_sum - e.house)::text, NULL, a.asset,
+               jsonb_build_object('sum', trim_scale(e.by_sum)::text, 'by_entries', trim_scale(e.house)::text)
+          FROM ended AS e JOIN accounts AS a ON a.id = e.account
+         WHERE e.house <> e.by_sum
     )
-    SELECT account, version, transit, (SELECT count(*) FROM page), (SELECT coalesce(jsonb_agg(d), '[]') FROM deviations AS d)
+    SELECT account, version, transit, house, (SELECT count(*) FROM page), (SELECT coalesce(jsonb_agg(d), '[]') FROM deviations AS d)
       FROM summed ORDER BY account DESC LIMIT 1;
 $$;
 

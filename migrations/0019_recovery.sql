@@ -42,15 +42,24 @@ CREATE VIEW unfinished AS
        AND NOT EXISTS (SELECT FROM payouts AS p WHERE p.payout_id = 'refund/' || x.reservation_id)
      ORDER BY f.order_id, x.changed_at);
 
--- That an operation was started again is on the record. The operation's own rows say what it has done since.
-CREATE FUNCTION adoption_note(p_holder text, p_workflow text) RETURNS void
+-- That an operation is about to be started again is on the record, once for each run of its workflow that is gone (null: all
+-- that Temporal knew). The operation's own rows say what it has done since.
+CREATE FUNCTION adoption_note(p_holder text, p_workflow text, p_gone_run text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     -- Not the operation's own aggregate: whose events are in order because whoever emits one holds the operation's row.
     v_aggregate text := 'adoption/' || p_holder;
+    v_last      outbox;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended(v_aggregate, 0));
-    PERFORM emit(v_aggregate, 'operation.adopted', jsonb_build_object('workflow_id', p_holder, 'workflow', p_workflow));
+    SELECT * INTO v_last FROM outbox WHERE aggregate = v_aggregate ORDER BY id DESC LIMIT 1;
+    -- Said by somebody who died before he started it, or could not.
+    IF v_last.id IS NOT NULL AND v_last.payload ->> 'gone_run' IS NOT DISTINCT FROM p_gone_run
+       AND (p_gone_run IS NOT NULL OR v_last.at > clock_timestamp() - interval '1 hour') THEN
+        RETURN;
+    END IF;
+    PERFORM emit(v_aggregate, 'operation.adopted', jsonb_build_object(
+        'workflow_id', p_holder, 'workflow', p_workflow, 'gone_run', p_gone_run));
 END $$;
 
 -- Restored from a backup, the books may have lost what a workflow knows to have happened: that a payout was opened, and

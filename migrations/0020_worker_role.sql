@@ -47,7 +47,7 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['payouts', 'payout_attempts', 'deposits', 'reservations', 'adjustments', 'outbox',
                                 'findings', 'accounts', 'transitions', 'fundings', 'funding_needs', 'funding_parts',
                                 'deposit_routes', 'strategies', 'strategy_starts', 'orders', 'fills', 'suspended_fills', 'pauses', 'intents',
-                                'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads', 'endpoints',
+                                'receipts', 'gates', 'venues', 'halts', 'seals', 'seal_heads', 'house_sums', 'endpoints',
                                 'relays', 'streams', 'rewards', 'reward_allocations'] LOOP
         EXECUTE format('CREATE TRIGGER %I BEFORE TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()',
                        name || '_stay_all', name);

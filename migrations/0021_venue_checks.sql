@@ -8,7 +8,6 @@ CREATE INDEX orders_venue_open ON orders (venue) WHERE state IN ('attempted', 'p
 CREATE INDEX orders_venue_ended ON orders (venue, changed_at) WHERE state = 'ended';
 CREATE INDEX orders_venue_signed ON orders (venue, signed_at);
 CREATE INDEX deposits_at ON deposits (venue, at);
-CREATE INDEX entries_house ON entries (account) WHERE counter LIKE 'house:%';
 
 -- The house's own stock at a venue, as an operator has declared it. What fees in third assets and suspended trades have cost it
 -- since stands against the counters `house:<venue>`.
@@ -183,9 +182,9 @@ LANGUAGE sql STABLE AS $$
         SELECT o.*, f.booked, r.open, r.executed AS traded, CASE
             WHEN o.state = 'placed' AND o.venue_order_id = ANY (p_absent)
                  AND at_ms(o.changed_at) < p_looked_at_ms - p_visibility_ms THEN 'order_not_at_venue'
-            -- Whoever follows it looks again and again, and waits for its trades to show.
-            WHEN o.state = 'placed' AND NOT r.open AND r.executed = f.booked AND r.updated_at_ms < p_looked_at_ms - 300000
-                 THEN 'order_ended_at_venue'
+            -- Whoever follows it looks again and again, and waits for its trades to show; but not for ever.
+            WHEN o.state = 'placed' AND NOT r.open AND r.updated_at_ms < p_looked_at_ms - 300000
+                 THEN CASE WHEN r.executed = f.booked THEN 'order_ended_at_venue' ELSE 'order_trades_missing' END
             WHEN o.state = 'ended' AND r.executed <> o.executed THEN 'order_executed_differs'
         END AS kind
           FROM orders AS o
@@ -195,8 +194,9 @@ LANGUAGE sql STABLE AS $$
            AND (o.state = 'placed'
                 OR o.state = 'ended' AND o.changed_at > 'epoch'::timestamptz + p_from_ms * interval '1 ms')
     )
-    SELECT kind, 'order/' || order_id, CASE kind WHEN 'order_ended_at_venue' THEN 'warning' ELSE 'critical' END, traded::text,
-           owner, CASE side WHEN 'sell' THEN base ELSE quote END,
+    SELECT kind, 'order/' || order_id,
+           CASE WHEN kind IN ('order_ended_at_venue', 'order_trades_missing') THEN 'warning' ELSE 'critical' END, traded::text, owner,
+           CASE WHEN kind = 'order_executed_differs' THEN base || '/' || quote WHEN side = 'sell' THEN base ELSE quote END,
            jsonb_build_object('venue', p_venue, 'symbol', p_symbol, 'venue_order_id', venue_order_id, 'state', state,
                'version', version, 'booked', trim_scale(booked)::text, 'ended_with', trim_scale(executed)::text,
                'executed', traded::text)
@@ -205,7 +205,8 @@ LANGUAGE sql STABLE AS $$
     SELECT * FROM check_strange_orders(p_venue, p_symbol, p_orders);
 $$;
 
--- The trades of a market since `p_from_ms` against the fills, in both directions.
+-- The trades of a market since `p_from_ms` against the fills, in both directions. What was booked and not traded may be in
+-- either asset: in what the order gave, or in what it got.
 CREATE FUNCTION check_fills(p_venue text, p_symbol text, p_trades jsonb, p_from_ms bigint, p_looked_at_ms bigint)
 RETURNS SETOF deviation
 LANGUAGE sql STABLE AS $$
@@ -217,7 +218,7 @@ LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN f.trade_id IS NULL THEN 'fill_missing' ELSE 'fill_differs' END,
            format('fill/%s/%s', o.order_id, t.trade_id),
            CASE WHEN f.trade_id IS NULL AND o.state IN ('attempted', 'placed') THEN 'warning' ELSE 'critical' END, '', o.owner,
-           CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END,
+           CASE WHEN f.trade_id IS NOT NULL THEN o.base || '/' || o.quote WHEN o.side = 'sell' THEN o.base ELSE o.quote END,
            jsonb_build_object('venue', p_venue, 'symbol', p_symbol, 'client_id', o.order_id, 'venue_order_id', t.order_id,
                'booked', to_jsonb(f), 'record', to_jsonb(t), 'state', o.state, 'version', o.version)
       FROM trades AS t
@@ -228,8 +229,7 @@ LANGUAGE sql STABLE AS $$
                 THEN o.state NOT IN ('attempted', 'placed') OR t.at_ms < p_looked_at_ms - 300000
                 ELSE (f.base, f.quote, f.fee, f.fee_asset) IS DISTINCT FROM (t.base, t.quote, t.fee, t.fee_asset) END
     UNION ALL
-    SELECT 'fill_without_trade', format('fill/%s/%s', o.order_id, f.trade_id), 'critical', '', o.owner,
-           CASE o.side WHEN 'sell' THEN o.base ELSE o.quote END,
+    SELECT 'fill_without_trade', format('fill/%s/%s', o.order_id, f.trade_id), 'critical', '', o.owner, o.base || '/' || o.quote,
            jsonb_build_object('venue', p_venue, 'booked', to_jsonb(f), 'state', o.state, 'version', o.version)
       FROM orders AS o JOIN fills AS f USING (order_id)
      WHERE o.venue = p_venue AND o.base || o.quote = p_symbol
@@ -249,8 +249,13 @@ LANGUAGE sql STABLE AS $$
            LATERAL (SELECT sum(in_transit), string_agg(payout_id || ' ' || version, ' ' ORDER BY payout_id) AS stamps FROM payouts
                      WHERE payouts.asset = x.asset AND state IN ('opened', 'attempted', 'needs_operator')) AS p,
            LATERAL (SELECT sum(amount) FROM house_positions AS y WHERE y.asset = x.asset) AS h,
-           LATERAL (SELECT sum(e.d_counter) FROM entries AS e JOIN accounts AS y ON y.id = e.account
-                     WHERE e.counter LIKE 'house:%' AND y.asset = x.asset) AS c,
+           -- What was summed up when it was sealed, and what is newer.
+           LATERAL (SELECT (SELECT coalesce(sum(s.amount), 0) FROM house_sums AS s JOIN accounts AS y ON y.id = s.account
+                             WHERE y.asset = x.asset)
+                           + (SELECT coalesce(sum(e.d_counter), 0) FROM entries AS e JOIN accounts AS y ON y.id = e.account
+                                LEFT JOIN house_sums AS s ON s.account = e.account
+                               WHERE e.counter LIKE 'house:%' AND e.xid >= (SELECT seal_cursor()) AND e.version > coalesce(s.version, 0)
+                                 AND y.asset = x.asset)) AS c (sum),
            LATERAL (SELECT string_agg(order_id || ' ' || version, ' ' ORDER BY order_id) AS stamps FROM orders
                      WHERE x.asset IN (base, quote) AND state IN ('opened', 'attempted', 'placed')) AS o;
 $$;

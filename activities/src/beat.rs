@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use temporalio_common::data_converters::TemporalSerializable;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::failure::Failure;
@@ -23,15 +24,28 @@ pub(crate) async fn beating<T>(
     longest: Duration,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, ActivityError> {
+    beating_at(ctx, longest, || (), work).await
+}
+
+/// The same, and says how far it has come, so that the next try goes on there.
+pub(crate) async fn beating_at<T, P: TemporalSerializable + 'static>(
+    ctx: &ActivityContext,
+    longest: Duration,
+    place: impl Fn() -> P,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, ActivityError> {
     let mut work = std::pin::pin!(work);
     let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
     loop {
         tokio::select! {
             result = &mut work => {
+                if result.is_err() {
+                    let _ = ctx.record_heartbeat(place()).await;
+                }
                 let pause = pause(ctx.info().attempt, longest);
                 return result.map_err(|failure| failure.not_before(pause).into());
             }
-            _ = beats.tick() => { let _ = ctx.record_heartbeat(()).await; }
+            _ = beats.tick() => { let _ = ctx.record_heartbeat(place()).await; }
         }
     }
 }

@@ -13,7 +13,11 @@ use crate::{
     beat::beating,
     books::{Books, BooksError},
     failure::Failure,
-    reconcile::{VenueCheck, deposits::since, orders, payouts},
+    reconcile::{
+        VenueCheck,
+        deposits::{read_at, since},
+        orders, payouts,
+    },
     venue::{DepositRecord, DepositState, LookupFailed, PayoutVenue, Spot},
 };
 
@@ -107,6 +111,7 @@ impl ObservationActivities {
             self.books.find("deposit_unreadable", &subject, "warning", &evidence).await?;
         }
         self.books.watermark_set(&name, next_mark).await?;
+        self.books.watermark_set(&read_at(venue), now).await?;
         let read = listing.records.len() + listing.unreadable.len();
         Ok(format!(
             "{read} deposits read, {booked} of them new, {pending} not final yet, {amiss} not readable or bookable"
@@ -133,8 +138,8 @@ impl ObservationActivities {
     }
 
     async fn review_all(&self, venue: &str) -> Result<String, Failure> {
-        let (_, now_ms) = self.books.watermark("review").await?;
-        let input = VenueCheck { run: format!("watch/{venue}/{now_ms}"), venue: venue.to_owned() };
+        let began_us = self.books.now_us().await?;
+        let input = VenueCheck { run: format!("watch/{venue}/{began_us}"), began_us, venue: venue.to_owned() };
         // What can't be read of the one is no reason not to look at the other.
         let payouts = payouts::check(&self.books, self.venue.as_ref(), self.visibility, &input).await;
         let orders = orders::check_open(&self.books, self.market.as_ref(), &input).await;

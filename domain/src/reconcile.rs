@@ -30,7 +30,7 @@ pub struct Deviation {
     pub measure: Option<String>,
     /// Whose account it concerns, if any.
     pub owner: Option<String>,
-    /// In which asset.
+    /// In which asset; or in which two, as `BTC/USDT`.
     pub asset: Option<String>,
     /// What was seen.
     pub evidence: Value,

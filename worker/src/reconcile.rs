@@ -10,7 +10,8 @@ use clap::{Args, Subcommand, value_parser};
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
 use serde_json::Value;
 use temporalio_client::{
-    Client, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions, WorkflowStartOptions,
+    Client, WorkflowExecution, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions,
+    WorkflowStartOptions,
     schedules::{CreateScheduleOptions, ScheduleAction, ScheduleError, ScheduleOverlapPolicy, ScheduleSpec},
     tonic::Code,
 };
@@ -27,7 +28,7 @@ pub(crate) struct Visibility {
 }
 
 impl Memory for Visibility {
-    fn last_seal(&self) -> BoxFuture<'_, Result<Option<Seal>, String>> {
+    fn last_seals(&self) -> BoxFuture<'_, Result<Vec<Seal>, String>> {
         async move {
             let query =
                 format!("WorkflowType = 'Reconcile' AND TaskQueue = '{}' AND BooksSeal IS NOT NULL", self.task_queue);
@@ -38,8 +39,11 @@ impl Memory for Visibility {
                 .try_collect()
                 .await
                 .map_err(|error| format!("earlier runs could not be listed: {error}"))?;
-            let seals = runs.iter().filter_map(|run| Seal::parse(&run.search_attributes().get(&search::BOOKS_SEAL)?));
-            Ok(seals.max_by_key(|seal| seal.seq))
+            let said = |run: &WorkflowExecution| Seal::parse(&run.search_attributes().get(&search::BOOKS_SEAL)?);
+            let newest = runs.iter().max_by_key(|run| run.start_time()).and_then(said);
+            let mut seals: Vec<Seal> = runs.iter().filter_map(said).max_by_key(|seal| seal.seq).into_iter().collect();
+            seals.extend(newest.filter(|newest| !seals.contains(newest)));
+            Ok(seals)
         }
         .boxed()
     }

@@ -54,10 +54,6 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 const PUBLISHER_CONNECTIONS: u32 = 4;
 /// How many intents wait at the gates in this process at once. They take turns with those beyond.
 const WAITING_MAX: usize = 1_000;
-/// How long a round of the watch takes, beside its pause.
-const WATCH_ROUND: Duration = Duration::from_secs(2);
-/// A check waits no longer than this for a deposit to be read.
-const DEPOSIT_LATE_MAX: Duration = Duration::from_secs(25);
 /// How soon a workflow that waits moves to another worker after its own has died.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -172,7 +168,7 @@ fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<W
             venue: venue.clone(),
             market: venue.clone(),
             visibility: patience.visibility,
-            rhythm: deposits_rhythm(config.watch_every_ms),
+            watch_every: Duration::from_millis(config.watch_every_ms.into()),
         })
         .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
         .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
@@ -180,11 +176,6 @@ fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<W
         .activity_inbound_interceptor(Failpoints)
         .graceful_shutdown_period(SHUTDOWN_GRACE)
         .build())
-}
-
-/// How long a deposit that came in may take to be read: a round of the watch, if this process watches.
-fn deposits_rhythm(watch_every_ms: u32) -> Duration {
-    (Duration::from_millis(watch_every_ms.into()) + WATCH_ROUND).min(DEPOSIT_LATE_MAX)
 }
 
 /// Publishes events beside the workers, whom it never ends and whose connections it does not take.

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use backstop_activities::{books::Unfinished, recovery::Starter};
+use backstop_activities::{
+    books::Unfinished,
+    recovery::{Standing, Starter},
+};
 use backstop_workflows::{RawInput, Watch, watch_id};
 use futures::{FutureExt, future::BoxFuture};
 use serde_json::json;
 use temporalio_client::{
-    Client, UntypedWorkflow, WorkflowIdConflictPolicy, WorkflowStartOptions, errors::WorkflowStartError,
+    Client, UntypedWorkflow, WorkflowDescribeOptions, WorkflowIdConflictPolicy, WorkflowStartOptions,
+    errors::{WorkflowInteractionError, WorkflowStartError},
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
 
@@ -24,6 +28,19 @@ pub(crate) struct ByClient {
 }
 
 impl Starter for ByClient {
+    fn standing<'a>(&'a self, operation: &'a Unfinished) -> BoxFuture<'a, Result<Standing, String>> {
+        async move {
+            let handle = self.client.get_workflow_handle::<UntypedWorkflow>(&operation.holder);
+            match handle.describe(WorkflowDescribeOptions::default()).await {
+                Ok(known) if known.close_time().is_none() => Ok(Standing::Runs),
+                Ok(known) => Ok(Standing::Closed(known.run_id().to_owned())),
+                Err(WorkflowInteractionError::NotFound(_)) => Ok(Standing::Unknown),
+                Err(error) => Err(format!("{} could not be looked up: {error}", operation.holder)),
+            }
+        }
+        .boxed()
+    }
+
     fn start<'a>(&'a self, operation: &'a Unfinished) -> BoxFuture<'a, Result<bool, String>> {
         async move {
             let input = RawValue::from_value(&RawInput::of(operation.input.clone()), &PayloadConverter::default());

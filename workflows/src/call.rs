@@ -54,6 +54,9 @@ const VENUE_TIMEOUT: Duration = Duration::from_secs(3_600);
 const VENUE_HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// Venue activities say themselves when they want to be tried again; this is for those that could not say anything.
 const VENUE_RETRY: Duration = Duration::from_millis(100);
+/// How long it may take to look for the workflows of all operations that are not over.
+const ADOPT: Duration = Duration::from_secs(600);
+const ADOPT_ATTEMPTS_MAX: u32 = 5;
 /// A wait at the gates steps aside by itself before this.
 const GATE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How soon the server notices that a worker died while it waited there. Seldom: those who wait may be many.
@@ -123,6 +126,15 @@ pub(crate) fn check_options(within: Duration, summary: &str, token: &WorkflowCan
         .cancellation_token(token.clone())
         .summary(summary)
         .build()
+}
+
+/// The options of starting operations again: so many take their time, and each try goes on where the last one was. What can't
+/// be started now is left to the next round.
+pub(crate) fn adopt_options(summary: &str, token: &WorkflowCancellationToken) -> ActivityOptions {
+    let mut options = check_options(ADOPT, summary, token);
+    let few = RetryPolicy::builder().initial_interval(VENUE_RETRY).backoff_coefficient(1.0);
+    options.retry_policy = Some(few.maximum_attempts(ADOPT_ATTEMPTS_MAX).build());
+    options
 }
 
 /// The options of a venue call: on the venue's queue, tried again until `within` is over (for ever without it).

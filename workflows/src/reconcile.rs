@@ -21,7 +21,7 @@ use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{ActivityOptions, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination};
 
 use crate::{
-    call::check_options,
+    call::{adopt_options, check_options},
     failure::{StepFailure, classify},
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
@@ -64,9 +64,10 @@ impl Reconcile {
             "reconcile".clone_into(&mut progress.operation);
             "checking".clone_into(&mut progress.state);
         });
-        let input = CheckInput { run: format!("{}/{}", ctx.workflow_id(), ctx.run_id()) };
         let plan = ctx.execute_activity(ReconcileActivities::plan, (), quick(ctx, "see what is to be done")).await;
         let plan: Plan = plan.map_err(|error| WorkflowTermination::from(classify(&error)))?;
+        let run = format!("{}/{}", ctx.workflow_id(), ctx.run_id());
+        let input = CheckInput { run, began_us: plan.began_us };
         if request.wants("adopt") {
             adopt(ctx).await;
         }
@@ -115,9 +116,9 @@ impl Reconcile {
 /// Starts operations again whose workflow is gone: the safe repair of what has lost it.
 async fn adopt(ctx: &Ctx) {
     let step = begin(ctx, "adopt", "none");
-    let adopted =
-        ctx.execute_activity(RecoveryActivities::adopt, (), quick(ctx, "start again what has lost its workflow"));
-    let report = adopted.await.map(|note| CheckReport { note, looked: true, ..CheckReport::default() });
+    let options = adopt_options("start again what has lost its workflow", &ctx.cancellation_token());
+    let adopted = ctx.execute_activity(RecoveryActivities::adopt, (), options).await;
+    let report = adopted.map(|note| CheckReport { note, looked: true, ..CheckReport::default() });
     told(ctx, step, "adopt", report.map_err(|error| classify(&error)));
 }
 

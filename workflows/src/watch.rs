@@ -15,7 +15,7 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    call::{books_options, venue_options},
+    call::{adopt_options, venue_options},
     failure::classify,
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
@@ -89,7 +89,7 @@ impl Watch {
                     ctx.execute_activity(ObservationActivities::review, input, options("review what is over")).await;
                 told(ctx, review, read.map_err(|error| classify(&error).to_string()));
             }
-            let options = books_options(LOOK, "start again what has lost its workflow", &ctx.cancellation_token());
+            let options = adopt_options("start again what has lost its workflow", &ctx.cancellation_token());
             let adopted = ctx.execute_activity(RecoveryActivities::adopt, (), options).await;
             told(ctx, adopt, adopted.map_err(|error| classify(&error).to_string()));
             if ctx.cancellation_token().is_cancelled() {

@@ -26,7 +26,7 @@ pub use outbox::{Behind, Endpoint, Event, Fault, Lag, Leased, NotTaken, Patience
 pub use pacing::{Halt, HaltScope, Pace, Priority, Slot};
 pub use payouts::{AttemptPermit, AttemptRow, PayoutStanding};
 pub use receipts::once;
-pub use reconcile::{AccountPage, EntryPage, HeadPage, Look, News};
+pub use reconcile::{AccountPage, EntryPage, HeadPage, Look, LostSeal, News};
 pub use recovery::Unfinished;
 pub use rewards::RewardStanding;
 use sqlx::{

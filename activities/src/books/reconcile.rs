@@ -14,6 +14,8 @@ pub struct Look<'a> {
     pub run: &'a str,
     /// Findings that were first seen since then are over when they are not seen now; none, without it.
     pub closes_from_ms: Option<i64>,
+    /// When it began, by the books' clock, in µs: what another look has seen since is not over.
+    pub began_us: i64,
     /// What is wrong.
     pub deviations: &'a [Deviation],
     /// What may be wrong or not: nothing is opened for it, and nothing closed.
@@ -40,6 +42,8 @@ pub struct EntryPage {
     pub version: i64,
     /// What the entries of that account come to in transit, up to there.
     pub transit: String,
+    /// The same for the house.
+    pub house: String,
     /// How many rows it looked at.
     pub seen: i64,
     /// What is wrong with them.
@@ -68,6 +72,17 @@ pub struct HeadPage {
     pub seen: i64,
     /// What is wrong with them.
     pub deviations: Json<Vec<Deviation>>,
+}
+
+/// A seal that the books don't have as an earlier run has made it.
+#[derive(Debug, FromRow)]
+pub struct LostSeal {
+    /// What is wrong.
+    pub why: String,
+    /// Whether nobody has answered for that yet.
+    pub is_open: bool,
+    /// Whether everything is halted now.
+    pub halted: bool,
 }
 
 #[derive(FromRow)]
@@ -103,13 +118,13 @@ impl Books {
     /// # Errors
     /// When the books can't be reached.
     pub async fn findings_report(&self, look: &Look<'_>, freezes_max: i32) -> Result<CheckReport, BooksError> {
-        let Look { check, run, closes_from_ms, deviations, unclear } = *look;
+        let Look { check, run, closes_from_ms, began_us, deviations, unclear } = *look;
         let query = sqlx::query_as::<_, Reported>(
             "SELECT (r ->> 'opened')::bigint AS opened, (r ->> 'closed')::bigint AS closed, (r ->> 'frozen')::bigint AS frozen
-               FROM findings_report($1, $2, $3, $4, $5, $6) AS r",
+               FROM findings_report($1, $2, $3, $4, $5, $6, $7) AS r",
         );
-        let query = query.bind(check).bind(run).bind(closes_from_ms).bind(Json(deviations)).bind(Json(unclear));
-        let query = query.bind(freezes_max);
+        let query = query.bind(check).bind(run).bind(closes_from_ms).bind(began_us);
+        let query = query.bind(Json(deviations)).bind(Json(unclear)).bind(freezes_max);
         let reported = query.fetch_one(self.pool()).await?;
         let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         Ok(CheckReport {
@@ -121,6 +136,15 @@ impl Books {
             note: String::new(),
             looked: true,
         })
+    }
+
+    /// The books' clock, µs since 1970.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn now_us(&self) -> Result<i64, BooksError> {
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        Ok(sqlx::query_scalar(sql).fetch_one(self.pool()).await?)
     }
 
     /// What one of the books' own checks, `check_<name>`, sees.
@@ -183,13 +207,13 @@ impl Books {
         Ok(Seal { seq, entries, digest })
     }
 
-    /// Holds the books against what an earlier run has sealed; what is wrong, if anything. Then everything is halted.
+    /// Holds the books against what an earlier run has sealed; what is wrong, if anything. Seen first, it halts everything.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn seal_check(&self, seal: &Seal) -> Result<Option<String>, BooksError> {
-        let query = sqlx::query_scalar("SELECT seal_check($1, $2, decode($3, 'hex'))");
-        Ok(query.bind(seal.seq).bind(seal.entries).bind(&seal.digest).fetch_one(self.pool()).await?)
+    pub async fn seal_check(&self, seal: &Seal) -> Result<Option<LostSeal>, BooksError> {
+        let query = sqlx::query_as("SELECT * FROM seal_check($1, $2, decode($3, 'hex'))");
+        Ok(query.bind(seal.seq).bind(seal.entries).bind(&seal.digest).fetch_optional(self.pool()).await?)
     }
 
     /// The page of entries that follows another one; none after the last.
@@ -198,13 +222,16 @@ impl Books {
     /// When the books can't be reached.
     pub async fn books_page(
         &self,
-        (account, version, transit): (i64, i64, &str),
+        (account, version): (i64, i64),
+        (transit, house): (&str, &str),
         rows: i32,
     ) -> Result<Option<EntryPage>, BooksError> {
         let query = sqlx::query_as(
-            "SELECT account, version, transit::text, seen, deviations FROM books_page($1, $2, $3::numeric, $4)",
+            "SELECT account, version, transit::text, house::text, seen, deviations
+               FROM books_page($1, $2, $3::numeric, $4::numeric, $5)",
         );
-        Ok(query.bind(account).bind(version).bind(transit).bind(rows).fetch_optional(self.pool()).await?)
+        let query = query.bind(account).bind(version).bind(transit).bind(house).bind(rows);
+        Ok(query.fetch_optional(self.pool()).await?)
     }
 
     /// The next page of accounts after that one; none after the last.

@@ -34,13 +34,14 @@ impl Books {
         Ok(query.bind(millis(quiet)).bind(after).fetch_all(self.pool()).await?)
     }
 
-    /// Takes down that an operation was started again, because its workflow was gone.
+    /// Takes down that an operation is about to be started again, because this run of its workflow is gone, or all that
+    /// Temporal knew of it. Again, it changes nothing.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn adoption_note(&self, operation: &Unfinished) -> Result<(), BooksError> {
-        let query = sqlx::query("SELECT adoption_note($1, $2)").bind(&operation.holder).bind(&operation.workflow);
-        query.execute(self.pool()).await?;
+    pub async fn adoption_note(&self, operation: &Unfinished, gone_run: Option<&str>) -> Result<(), BooksError> {
+        let query = sqlx::query("SELECT adoption_note($1, $2, $3)").bind(&operation.holder).bind(&operation.workflow);
+        query.bind(gone_run).execute(self.pool()).await?;
         Ok(())
     }
 

@@ -101,7 +101,7 @@ impl Books {
                     trim_scale(coalesce(q.available, 0))::text AS available_quote,
                     a.decimals AS quote_decimals,
                     (SELECT count(*) FROM intents AS i
-                      WHERE i.strategy_key = s.strategy_key AND i.ended_at IS NULL) AS in_flight,
+                      WHERE i.strategy_key = s.strategy_key AND i.state IN ('waiting', 'claimed')) AS in_flight,
                     (SELECT string_agg(why, '; ' ORDER BY why)
                        FROM (SELECT format('%s is halted by %s: %s', h.scope, h.halted_by, h.reason) AS why
                                FROM halts AS h

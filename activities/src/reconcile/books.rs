@@ -6,10 +6,10 @@ use backstop_domain::reconcile::{CheckReport, Deviation};
 use serde::{Deserialize, Serialize};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{FULL, ReconcileActivities, Sealed, report};
+use super::{CheckInput, FULL, ReconcileActivities, Sealed, report};
 use crate::{
     beat::HEARTBEAT_EVERY,
-    books::{Books, BooksError, Look},
+    books::{Books, BooksError, LostSeal},
     failure::Failure,
 };
 
@@ -42,6 +42,8 @@ pub struct FullPass {
     account: i64,
     place: i64,
     transit: Option<String>,
+    #[serde(default)]
+    house: Option<String>,
     /// How many entries it has looked at.
     pub entries: i64,
     /// How many accounts.
@@ -79,10 +81,11 @@ impl FullPass {
     async fn look(&mut self, books: &Books) -> Result<bool, BooksError> {
         let deviations = match self.phase {
             Phase::Entries => {
-                let Some(page) = books.books_page((self.account, self.place, self.transit()), PAGE).await? else {
-                    return Ok(false);
-                };
-                (self.account, self.place, self.transit) = (page.account, page.version, Some(page.transit));
+                let sums = [&self.transit, &self.house].map(|sum| sum.as_deref().unwrap_or("0"));
+                let place = (self.account, self.place);
+                let Some(page) = books.books_page(place, sums.into(), PAGE).await? else { return Ok(false) };
+                (self.account, self.place) = (page.account, page.version);
+                (self.transit, self.house) = (Some(page.transit), Some(page.house));
                 self.entries += page.seen;
                 page.deviations
             }
@@ -108,10 +111,6 @@ impl FullPass {
         Ok(true)
     }
 
-    fn transit(&self) -> &str {
-        self.transit.as_deref().unwrap_or("0")
-    }
-
     /// Whether it has seen so much amiss that it looked no further.
     pub fn is_enough(&self) -> bool {
         self.deviations.len() >= DEVIATIONS_MAX
@@ -121,23 +120,28 @@ impl FullPass {
 impl ReconcileActivities {
     pub(super) async fn check_seal(&self) -> Result<CheckReport, Failure> {
         let again = |message| Failure::Again { kind: "NoMemory", message, after: None };
-        let last = self.memory.last_seal().await.map_err(again)?;
-        let wrong = match &last {
-            Some(seal) => self.books.seal_check(seal).await?,
-            None => None,
-        };
-        let note = match (&wrong, last) {
-            (Some(why), _) => format!("{why}; everything was halted for it"),
-            (None, Some(seal)) => format!("seal {} of {} entries stands", seal.seq, seal.entries),
-            (None, None) => "no earlier run has sealed anything".to_owned(),
-        };
-        let deviations = u32::from(wrong.is_some());
+        let said = self.memory.last_seals().await.map_err(again)?;
+        let mut notes = Vec::new();
+        let mut deviations = 0;
+        for seal in &said {
+            let Some(LostSeal { why, is_open, halted }) = self.books.seal_check(seal).await? else {
+                notes.push(format!("seal {} of {} entries stands", seal.seq, seal.entries));
+                continue;
+            };
+            deviations += u32::from(is_open);
+            notes.push(match (is_open, halted) {
+                (false, _) => format!("{why}, for which an operator has answered"),
+                (true, true) => format!("{why}; everything is halted"),
+                (true, false) => format!("{why}; an operator has resumed, and has not answered for it yet"),
+            });
+        }
+        let note = if said.is_empty() { "no earlier run has sealed anything".to_owned() } else { notes.join("; ") };
         Ok(CheckReport { check: "seal".to_owned(), deviations, note, looked: true, ..CheckReport::default() })
     }
 
-    pub(super) async fn check_news(&self, run: &str) -> Result<Sealed, Failure> {
+    pub(super) async fn check_news(&self, input: &CheckInput) -> Result<Sealed, Failure> {
         let news = self.books.books_news(NEWS).await?;
-        let look = Look { check: "books", run, closes_from_ms: None, deviations: &news.deviations, unclear: &[] };
+        let look = input.look("books", None, &news.deviations);
         let report = report(&self.books, look).await?;
         let seal = self.books.seal(&news.cursor).await?;
         let note = format!("{} new entries; seal {} of {} entries", news.seen, seal.seq, seal.entries);
@@ -147,7 +151,7 @@ impl ReconcileActivities {
     pub(super) async fn check_everything(
         &self,
         ctx: &ActivityContext,
-        run: &str,
+        input: &CheckInput,
     ) -> Result<CheckReport, ActivityError> {
         let mut pass: FullPass = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
@@ -165,8 +169,7 @@ impl ReconcileActivities {
             }
         }
         let closes_from_ms = (!pass.is_enough()).then_some(0);
-        let look = Look { check: "books", run, closes_from_ms, deviations: &pass.deviations, unclear: &[] };
-        let report = report(&self.books, look).await?;
+        let report = report(&self.books, input.look("books", closes_from_ms, &pass.deviations)).await?;
         let (_, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;
         self.books.watermark_set(FULL, now).await.map_err(Failure::from)?;
         let (stopped, entries, accounts) = (pass.is_enough(), pass.entries, pass.accounts);

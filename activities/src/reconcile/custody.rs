@@ -54,6 +54,9 @@ pub struct Compare {
 pub struct CustodyReport {
     /// The run.
     pub run: String,
+    /// When it began, by the books' clock, in µs.
+    #[serde(default)]
+    pub began_us: i64,
     /// What differed in both of the last two looks that held still.
     pub differs: Vec<CustodyRow>,
     /// What moved during every look, and why.
@@ -193,9 +196,10 @@ impl CustodyActivities {
         }
         for row in &input.moving {
             let (seen_ms, now_ms) = self.books.watermark(&seen_at(&row.asset)).await?;
-            match seen_ms {
-                None => self.books.watermark_set(&seen_at(&row.asset), now_ms).await?,
-                Some(seen_ms) if seen_ms < now_ms - UNSEEN_MS => certain.push(unseen(row, seen_ms)),
+            let (moving_ms, _) = self.books.watermark(&moving_at(&row.asset)).await?;
+            match moving_ms.filter(|moving_ms| Some(*moving_ms) > seen_ms) {
+                None => self.books.watermark_set(&moving_at(&row.asset), now_ms).await?,
+                Some(moving_ms) if moving_ms < now_ms - UNSEEN_MS => certain.push(unseen(row, moving_ms)),
                 Some(_) => {}
             }
         }
@@ -206,21 +210,26 @@ impl CustodyActivities {
             note =
                 format!("{note}; moved during every look of {}: {} ({})", input.looks, moving.join(", "), first.note);
         }
-        told(&self.books, ("custody", Some(0)), &input.run, &seen, note).await
+        told(&self.books, ("custody", Some(0)), (&input.run, input.began_us), &seen, note).await
     }
 }
 
-/// The watermark of when an asset held still last; of one that never did, of the first look at it.
+/// The watermark of when an asset held still last.
 fn seen_at(asset: &str) -> String {
     format!("custody/{asset}")
 }
 
-fn unseen(row: &CustodyRow, seen_ms: i64) -> Deviation {
+/// That of the first look since then at which it moved. When nobody looks, nobody sees it move.
+fn moving_at(asset: &str) -> String {
+    format!("custody/{asset}/moving")
+}
+
+fn unseen(row: &CustodyRow, moving_ms: i64) -> Deviation {
     Deviation {
         kind: "custody_unseen".to_owned(),
         severity: Severity::Warning,
         measure: None,
-        evidence: json!({"seen_ms": seen_ms, "why": row.note}),
+        evidence: json!({"moving_since_ms": moving_ms, "why": row.note}),
         ..deviation(row)
     }
 }

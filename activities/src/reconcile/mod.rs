@@ -9,7 +9,7 @@ mod venue;
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_domain::reconcile::{CheckReport, Finding, Seal};
+use backstop_domain::reconcile::{CheckReport, Deviation, Finding, Seal};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
@@ -27,7 +27,7 @@ use crate::{
     failure::Failure,
 };
 
-/// How many accounts one run may freeze. More than that are not single accounts that are wrong.
+/// For how many findings one run may freeze accounts. More than that are not single accounts that are wrong.
 pub const FREEZES_MAX: i32 = 10;
 /// How many findings a report shows.
 const SHOWN_MAX: i32 = 50;
@@ -43,6 +43,16 @@ const FULL: &str = "books/full";
 pub struct CheckInput {
     /// The run, by a name that stays the same when the check is tried again.
     pub run: String,
+    /// When it began, by the books' clock, in µs: it closes no finding that another run has seen since.
+    #[serde(default)]
+    pub began_us: i64,
+}
+
+impl CheckInput {
+    /// A look of this run at which nothing was unclear.
+    fn look<'a>(&'a self, check: &'a str, closes_from_ms: Option<i64>, deviations: &'a [Deviation]) -> Look<'a> {
+        Look { check, run: &self.run, closes_from_ms, began_us: self.began_us, deviations, unclear: &[] }
+    }
 }
 
 /// What a run has to do.
@@ -52,6 +62,9 @@ pub struct Plan {
     pub full_due: bool,
     /// The venues that there are.
     pub venues: Vec<String>,
+    /// When it began, by the books' clock, in µs.
+    #[serde(default)]
+    pub began_us: i64,
 }
 
 /// What is open.
@@ -79,8 +92,8 @@ pub struct Sealed {
 
 /// Remembers what earlier runs have sealed, elsewhere than in the books.
 pub trait Memory: Send + Sync {
-    /// The last seal that a run has said.
-    fn last_seal(&self) -> BoxFuture<'_, Result<Option<Seal>, String>>;
+    /// The highest seal that a run has said, and the newest, which is another one where books were put back meanwhile.
+    fn last_seals(&self) -> BoxFuture<'_, Result<Vec<Seal>, String>>;
 }
 
 /// The checks of the books.
@@ -99,7 +112,8 @@ impl ReconcileActivities {
         beating(&ctx, LONGEST_PAUSE, async {
             let (last, now) = self.books.watermark(FULL).await?;
             let venues = self.books.venues().await?;
-            Ok(Plan { full_due: last.is_none_or(|last| now - last > FULL_EVERY_MS), venues })
+            let began_us = self.books.now_us().await?;
+            Ok(Plan { full_due: last.is_none_or(|last| now - last > FULL_EVERY_MS), venues, began_us })
         })
         .await
     }
@@ -113,13 +127,13 @@ impl ReconcileActivities {
     /// Holds every new entry against the one before it, every balance that moved against its last entry; and seals them.
     #[activity(name = "check_books")]
     pub async fn news(self: Arc<Self>, ctx: ActivityContext, input: CheckInput) -> Result<Sealed, ActivityError> {
-        beating(&ctx, LONGEST_PAUSE, self.check_news(&input.run)).await
+        beating(&ctx, LONGEST_PAUSE, self.check_news(&input)).await
     }
 
     /// The same for all of the books, page by page, and for all that was ever sealed.
     #[activity(name = "check_books_full")]
     pub async fn full(self: Arc<Self>, ctx: ActivityContext, input: CheckInput) -> Result<CheckReport, ActivityError> {
-        self.check_everything(&ctx, &input.run).await
+        self.check_everything(&ctx, &input).await
     }
 
     /// Money in transit against the open payouts.
@@ -129,7 +143,7 @@ impl ReconcileActivities {
         ctx: ActivityContext,
         input: CheckInput,
     ) -> Result<CheckReport, ActivityError> {
-        beating(&ctx, LONGEST_PAUSE, self.check("transit", &input.run, "money in transit, payout by payout")).await
+        beating(&ctx, LONGEST_PAUSE, self.check("transit", &input, "money in transit, payout by payout")).await
     }
 
     /// What is locked against the reservations, and these against what they are for.
@@ -139,7 +153,7 @@ impl ReconcileActivities {
         ctx: ActivityContext,
         input: CheckInput,
     ) -> Result<CheckReport, ActivityError> {
-        let checked = self.check("reservations", &input.run, "locked balances and open reservations");
+        let checked = self.check("reservations", &input, "locked balances and open reservations");
         beating(&ctx, LONGEST_PAUSE, checked).await
     }
 
@@ -153,7 +167,7 @@ impl ReconcileActivities {
         beating(
             &ctx,
             LONGEST_PAUSE,
-            self.check("intents", &input.run, "intents that are not over, or were over within a day"),
+            self.check("intents", &input, "intents that are not over, or were over within a day"),
         )
         .await
     }
@@ -165,7 +179,7 @@ impl ReconcileActivities {
         ctx: ActivityContext,
         input: CheckInput,
     ) -> Result<CheckReport, ActivityError> {
-        beating(&ctx, LONGEST_PAUSE, self.check("rewards", &input.run, "rewards of the last day, part by part")).await
+        beating(&ctx, LONGEST_PAUSE, self.check("rewards", &input, "rewards of the last day, part by part")).await
     }
 
     /// Endpoints that don't get their events.
@@ -175,7 +189,7 @@ impl ReconcileActivities {
         ctx: ActivityContext,
         input: CheckInput,
     ) -> Result<CheckReport, ActivityError> {
-        beating(&ctx, LONGEST_PAUSE, self.check("outbox", &input.run, "events that wait to be delivered")).await
+        beating(&ctx, LONGEST_PAUSE, self.check("outbox", &input, "events that wait to be delivered")).await
     }
 
     /// What is open.
@@ -193,10 +207,9 @@ impl ReconcileActivities {
 }
 
 impl ReconcileActivities {
-    async fn check(&self, name: &'static str, run: &str, of_what: &str) -> Result<CheckReport, Failure> {
+    async fn check(&self, name: &'static str, input: &CheckInput, of_what: &str) -> Result<CheckReport, Failure> {
         let deviations = self.books.check(name).await?;
-        let look = Look { check: name, run, closes_from_ms: Some(0), deviations: &deviations, unclear: &[] };
-        let report = report(&self.books, look).await?;
+        let report = report(&self.books, input.look(name, Some(0), &deviations)).await?;
         Ok(CheckReport { note: of_what.to_owned(), ..report })
     }
 }

@@ -36,11 +36,11 @@ pub(super) async fn check(
     let mut seen = Seen::default();
     for symbol in &symbols {
         let look = || look(books, market, visibility, (&input.venue, symbol), from_ms);
-        seen.add(seen_twice(books, Duration::ZERO, look).await?);
+        seen.add(seen_twice(books, look).await?);
     }
     let note =
         format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
-    let report = told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await?;
+    let report = told(books, (&check, Some(closes_from_ms)), input.run(), &seen, note).await?;
     let (suspended, late) = (suspend(books, market, &input.venue, &seen).await?, end_late(books, market, &seen).await?);
     let mut note = report.note.clone();
     for (count, what) in [(suspended, "put in suspense"), (late, "booked of orders that were given up")] {
@@ -102,10 +102,10 @@ pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCh
             let open = Value::Array(open.iter().map(shown).collect());
             Ok(books.check_strange_orders(&input.venue, symbol, &open).await?)
         };
-        seen.add(seen_twice(books, Duration::ZERO, look).await?);
+        seen.add(seen_twice(books, look).await?);
     }
     let check = format!("orders/{}", input.venue);
-    told(books, (&check, None), &input.run, &seen, String::new()).await?;
+    told(books, (&check, None), input.run(), &seen, String::new()).await?;
     Ok(seen.certain.len())
 }
 

@@ -26,9 +26,9 @@ pub(crate) async fn check(
     let check = format!("payouts/{}", input.venue);
     let (_, now_ms) = books.watermark(&check).await?;
     let (from_ms, closes_from_ms) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
-    let seen = seen_twice(books, Duration::ZERO, || look(books, venue, visibility, &input.venue, from_ms)).await?;
+    let seen = seen_twice(books, || look(books, venue, visibility, &input.venue, from_ms)).await?;
     let note = "payouts that are open or were so within a week, and the venue's withdrawals".to_owned();
-    told(books, (&check, Some(closes_from_ms)), &input.run, &seen, note).await
+    told(books, (&check, Some(closes_from_ms)), input.run(), &seen, note).await
 }
 
 async fn look(

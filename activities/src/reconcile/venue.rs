@@ -27,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The venue stamps its records with its own clock: look a little further than now.
 pub(super) const AHEAD_MS: i64 = 60_000;
 /// Between two questions whether what was under way has ended.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(200);
 pub(super) const DAY_MS: i64 = 24 * 3_600_000;
 
 /// The input of a venue's check.
@@ -35,8 +35,17 @@ pub(super) const DAY_MS: i64 = 24 * 3_600_000;
 pub struct VenueCheck {
     /// The run, by a name that stays the same when the check is tried again.
     pub run: String,
+    /// When it began, by the books' clock, in µs: it closes no finding that another run has seen since.
+    #[serde(default)]
+    pub began_us: i64,
     /// The venue, by its name in the books.
     pub venue: String,
+}
+
+impl VenueCheck {
+    pub(super) fn run(&self) -> (&str, i64) {
+        (&self.run, self.began_us)
+    }
 }
 
 /// The checks of one venue.
@@ -49,8 +58,8 @@ pub struct VenueChecks {
     pub market: Arc<dyn Spot>,
     /// How long an executed withdrawal, or an order, may be missing from its records.
     pub visibility: Duration,
-    /// How long a deposit may take to be read.
-    pub rhythm: Duration,
+    /// From one reading of the deposits to the next; zero: this process does not read them.
+    pub watch_every: Duration,
 }
 
 #[activities]
@@ -84,7 +93,7 @@ impl VenueChecks {
         ctx: ActivityContext,
         input: VenueCheck,
     ) -> Result<CheckReport, ActivityError> {
-        let check = deposits::check(&self.books, self.venue.as_ref(), self.rhythm, &input);
+        let check = deposits::check(&self.books, self.venue.as_ref(), self.watch_every, &input);
         beating(&ctx, LONGEST_PAUSE, check).await
     }
 
@@ -132,7 +141,7 @@ impl Seen {
 
 /// Believes what two looks say alike, a pause apart: of a row that did not move in between, as its version is among what
 /// they say. What was being booked at the first look is committed at the second, or will not be.
-pub(super) async fn seen_twice<F>(books: &Books, pause: Duration, look: impl Fn() -> F) -> Result<Seen, Failure>
+pub(super) async fn seen_twice<F>(books: &Books, look: impl Fn() -> F) -> Result<Seen, Failure>
 where
     F: Future<Output = Result<Vec<Deviation>, Failure>>,
 {
@@ -140,13 +149,23 @@ where
     if first.is_empty() {
         return Ok(Seen::default());
     }
+    until_committed(books, LOOK_AGAIN).await?;
+    Ok(agreed(first, look().await?))
+}
+
+/// Waits until every transaction that is under way is over, and at least for that long.
+pub(super) async fn until_committed(books: &Books, at_least: Duration) -> Result<(), Failure> {
     let horizon = books.horizon().await?;
-    tokio::time::sleep(pause.max(LOOK_AGAIN)).await;
+    tokio::time::sleep(at_least).await;
     let until = Instant::now() + STATEMENT_MAX;
     while !books.has_passed(&horizon).await? && Instant::now() < until {
         tokio::time::sleep(ASK_AGAIN).await;
     }
-    let second = look().await?;
+    Ok(())
+}
+
+/// What two looks say alike, and what they don't.
+pub(super) fn agreed(first: Vec<Deviation>, second: Vec<Deviation>) -> Seen {
     let mut seen = Seen::default();
     let mut known = HashSet::new();
     for deviation in second {
@@ -158,18 +177,18 @@ where
         }
     }
     seen.unclear.extend(first);
-    Ok(seen)
+    seen
 }
 
 /// Takes down what a venue's check has come to.
 pub(super) async fn told(
     books: &Books,
     (check, closes_from_ms): (&str, Option<i64>),
-    run: &str,
+    (run, began_us): (&str, i64),
     seen: &Seen,
     note: String,
 ) -> Result<CheckReport, Failure> {
-    let look = Look { check, run, closes_from_ms, deviations: &seen.certain, unclear: &seen.unclear };
+    let look = Look { check, run, closes_from_ms, began_us, deviations: &seen.certain, unclear: &seen.unclear };
     Ok(CheckReport { note, ..report(books, look).await? })
 }
 

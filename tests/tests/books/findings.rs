@@ -24,10 +24,11 @@ fn wrong(subject: &str, measure: &str) -> Deviation {
 
 /// Later than anything was seen.
 const FAR_MS: i64 = 4_000_000_000_000;
+const FAR_US: i64 = 1_000 * FAR_MS;
 
 /// One look of the check `ice`: how many findings were opened, were closed, and how many accounts frozen.
 async fn look(desk: &Desk, run: &str, deviations: &[Deviation]) -> (u32, u32, u32) {
-    told(desk, Look { check: "ice", run, closes_from_ms: Some(0), deviations, unclear: &[] }).await
+    told(desk, Look { check: "ice", run, closes_from_ms: Some(0), began_us: FAR_US, deviations, unclear: &[] }).await
 }
 
 async fn told(desk: &Desk, look: Look<'_>) -> (u32, u32, u32) {
@@ -59,7 +60,8 @@ async fn a_look_that_was_not_complete_and_the_look_of_another_check_close_nothin
     let mut desk = Desk::open().await;
     look(&desk, "1", &[wrong("alice", "2 cm")]).await;
     desk.books.find("slippery", "bob", "warning", &json!({})).await.unwrap();
-    let seen_nothing = Look { check: "ice", run: "2", closes_from_ms: None, deviations: &[], unclear: &[] };
+    let seen_nothing =
+        Look { check: "ice", run: "2", closes_from_ms: None, began_us: FAR_US, deviations: &[], unclear: &[] };
     for look in [
         seen_nothing,
         Look { check: "snow", closes_from_ms: Some(0), ..seen_nothing },
@@ -109,7 +111,8 @@ async fn so_many_accounts_are_no_single_ones_and_everything_is_halted_instead() 
     assert_eq!(desk.texts("SELECT subject FROM findings WHERE kind = 'too_many_deviations'").await, ["ice"]);
     // Further findings on accounts that are frozen already add nothing; the next run freezes those that were too many.
     let further = Deviation { kind: "too_wet".into(), ..wrong("u-0", "0 cm") };
-    let look_again = Look { check: "rain", run: "1", closes_from_ms: None, deviations: &[further], unclear: &[] };
+    let look_again =
+        Look { check: "rain", run: "1", closes_from_ms: None, began_us: FAR_US, deviations: &[further], unclear: &[] };
     assert_eq!(told(&desk, look_again).await, (1, 0, 0));
     assert_eq!(desk.texts("SELECT subject FROM findings WHERE kind = 'too_many_deviations'").await, ["ice"]);
     sqlx::raw_sql("SELECT halt_lift('all', NULL, 'olga', 'looked at')").execute(&mut desk.owner).await.unwrap();
@@ -145,9 +148,43 @@ async fn one_that_somebody_answers_for_is_over_when_it_is_out_of_sight() {
     let mut desk = Desk::open().await;
     look(&desk, "1", &[wrong("alice", "2 cm"), wrong("bob", "2 cm")]).await;
     assert!(desk.books.finding_acknowledge(1, "olga", "ticket 3").await.unwrap());
-    let far = Look { check: "ice", run: "2", closes_from_ms: Some(FAR_MS), deviations: &[], unclear: &[] };
+    let far =
+        Look { check: "ice", run: "2", closes_from_ms: Some(FAR_MS), began_us: FAR_US, deviations: &[], unclear: &[] };
     assert_eq!(told(&desk, far).await, (0, 1, 0));
     assert_eq!(desk.findings().await, ["too_thin bob"]);
+}
+
+/// As a full pass that takes hours, while others look at what is new.
+#[tokio::test]
+async fn what_another_look_has_seen_meanwhile_is_not_over() {
+    let mut desk = Desk::open().await;
+    look(&desk, "1", &[wrong("alice", "2 cm")]).await;
+    let began_us = desk.books.now_us().await.unwrap();
+    let long = Look { check: "ice", run: "2", closes_from_ms: Some(0), began_us, deviations: &[], unclear: &[] };
+    look(&desk, "3", &[wrong("alice", "2 cm"), wrong("bob", "2 cm")]).await;
+    assert_eq!(told(&desk, long).await, (0, 0, 0));
+    assert_eq!(desk.findings().await, ["too_thin alice", "too_thin bob"]);
+    let began_us = desk.books.now_us().await.unwrap();
+    assert_eq!(told(&desk, Look { began_us, ..long }).await, (0, 2, 0));
+}
+
+/// What is wrong of a trade may be in either.
+#[tokio::test]
+async fn of_two_assets_both_accounts_are_frozen() {
+    let mut desk = Desk::open().await;
+    let both = |user: &str| Deviation { asset: Some("BTC/USDT".into()), ..wrong(user, "2 cm") };
+    assert!(desk.freeze("bob", "olga").await);
+    assert_eq!(look(&desk, "1", &[both("alice"), both("bob")]).await, (2, 0, 3));
+    let frozen = "SELECT concat_ws(' ', owner, asset, frozen_by) FROM accounts WHERE frozen_by IS NOT NULL ORDER BY 1";
+    assert_eq!(
+        desk.texts(frozen).await,
+        [
+            "alice BTC finding 1: too_thin of alice",
+            "alice USDT finding 1: too_thin of alice",
+            "bob BTC olga",
+            "bob USDT finding 2: too_thin of bob"
+        ]
+    );
 }
 
 /// A transition has told of it first, which freezes nothing.

@@ -25,6 +25,13 @@ impl Desk {
         order_id
     }
 
+    /// How often all intents were read; and those that are not over, by their index.
+    async fn intents_read(&mut self) -> (i64, i64) {
+        let sql = "SELECT (SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'intents'),
+                          (SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'intents_unfinished')";
+        sqlx::query_as(sql).fetch_one(&mut self.owner).await.unwrap()
+    }
+
     async fn processed(&mut self) -> Vec<String> {
         self.texts("SELECT concat_ws(' ', consumer, key) FROM receipts ORDER BY at").await
     }
@@ -212,4 +219,32 @@ async fn one_that_holds_its_claim_through_a_stop_and_a_start_is_not_sent() {
     }
     assert_eq!(desk.has("alice", "BTC").await, "2 + 0");
     desk.assert_sound().await;
+
+/// Looks that are made again and again cost what is not over, and not what ever was.
+#[tokio::test]
+async fn what_is_not_over_is_found_without_reading_what_is() {
+    let mut desk = Desk::trading().await;
+    desk.books.intent_open(&place_intent("i-1"), HOLDER).await.unwrap();
+    desk.damage(
+        "INSERT INTO intents OVERRIDING SYSTEM VALUE
+         SELECT (jsonb_populate_record(i, jsonb_build_object(
+                    'intent_id', 'old-' || n, 'order_id', 'old-' || n, 'ticket', 1000 + n, 'state', 'failed',
+                    'ended_at', now(), 'changed_at', now() - interval '3 days'))).*
+           FROM intents AS i, generate_series(1, 5000) AS n;
+         ANALYZE intents",
+    )
+    .await;
+    let books = desk.database.books(1).await;
+    let mut before = desk.intents_read().await;
+    for look in ["tick", "adopt", "check"] {
+        match look {
+            "tick" => drop(books.strategy(STRATEGY).await.unwrap()),
+            "adopt" => drop(books.unfinished(SHORT, "").await.unwrap()),
+            _ => drop(books.check("intents").await.unwrap()),
+        }
+        sqlx::query("SELECT pg_stat_force_next_flush()").execute(books.pool()).await.unwrap();
+        let after = desk.intents_read().await;
+        assert!(after.0 == before.0 && after.1 > before.1, "{look}: {before:?} and then {after:?}");
+        before = after;
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod adjustments;
+mod adoption;
 mod attempting;
 mod checker;
 mod contention;

@@ -4,7 +4,10 @@
 use backstop_activities::reconcile::FullPass;
 use backstop_domain::reconcile::{Deviation, Seal};
 
-use crate::desk::{Desk, LONG, order, paid};
+use crate::{
+    desk::{Desk, LONG, order, paid},
+    stock::sell,
+};
 
 /// New entries in one statement: what is seen does not depend on it.
 const AT_ONCE: i32 = 2;
@@ -23,6 +26,14 @@ async fn full(desk: &Desk) -> Vec<String> {
     let mut pass = FullPass::default();
     while pass.next_page(&desk.books).await.unwrap() {}
     told(&pass.deviations)
+}
+
+impl Desk {
+    /// What custody takes for the house's, of all assets, beside what was declared.
+    async fn house(&mut self) -> String {
+        let sql = "SELECT trim_scale(sum(house) - (SELECT coalesce(sum(amount), 0) FROM house_positions))::text FROM custody_books()";
+        self.texts(sql).await.remove(0)
+    }
 }
 
 /// Some history: two payouts of alice, one of them settled, and a deposit of bob.
@@ -49,7 +60,7 @@ async fn sound_books_are_sealed_entry_by_entry_and_nothing_is_found() {
     assert_eq!((found, second.seq, second.entries), (vec![], first.seq + 1, count(&mut desk).await));
     assert_ne!(first.digest, second.digest);
     for seal in [first, second] {
-        assert_eq!(desk.books.seal_check(&seal).await.unwrap(), None);
+        assert!(desk.books.seal_check(&seal).await.unwrap().is_none());
     }
     assert_eq!(full(&desk).await, Vec::<String>::new());
     assert_eq!(desk.texts("SELECT scope FROM halts").await, Vec::<String>::new());
@@ -208,9 +219,10 @@ async fn what_is_in_transit_is_summed_up_over_all_pages_of_an_account() {
     let mut desk = Desk::open().await;
     history(&desk).await;
     let pages = async || {
-        let (mut place, mut found, mut pages) = ((0, 0, "0".to_owned()), Vec::new(), 0);
-        while let Some(page) = desk.books.books_page((place.0, place.1, &place.2), 2).await.unwrap() {
-            place = (page.account, page.version, page.transit);
+        let (mut place, mut sums) = ((0, 0), ("0".to_owned(), "0".to_owned()));
+        let (mut found, mut pages) = (Vec::new(), 0);
+        while let Some(page) = desk.books.books_page(place, (&sums.0, &sums.1), 2).await.unwrap() {
+            (place, sums) = ((page.account, page.version), (page.transit, page.house));
             found.extend(told(&page.deviations));
             pages += 1;
         }
@@ -222,6 +234,37 @@ async fn what_is_in_transit_is_summed_up_over_all_pages_of_an_account() {
     let damage = "UPDATE payouts SET amount = 0.3, in_transit = 0.3 WHERE payout_id = 'refund/open'";
     sqlx::raw_sql(damage).execute(&mut desk.owner).await.unwrap();
     assert_eq!(pages().await.0, ["account_differs account/alice/BTC"]);
+}
+
+/// What the house has paid is not added up from the beginning each time. Of what commits late nothing is left out, nor counted
+/// twice.
+#[tokio::test]
+async fn what_the_house_has_paid_is_summed_up_when_it_is_sealed() {
+    let mut desk = Desk::trading().await;
+    let sums = "SELECT concat_ws(' ', a.owner, a.asset, trim_scale(amount)) FROM house_sums JOIN accounts AS a ON a.id = account";
+    for order in ["o-1", "o-2"] {
+        desk.placed(&sell(order)).await;
+    }
+    desk.fill("o-1", "1", ("0.04", "1200"), ("0.01", "BNB")).await;
+    assert_eq!(desk.house().await, "-0.01");
+    let mut late = desk.database.owner().await;
+    let fill = "BEGIN; SELECT fill_book('o-2', '1', 0.05, 1500, 0.0003, 'BTC')";
+    sqlx::raw_sql(fill).execute(&mut late).await.unwrap();
+    news(&desk).await;
+    assert_eq!((desk.texts(sums).await, desk.house().await.as_str()), (vec!["alice BNB -0.01".to_owned()], "-0.01"));
+    sqlx::raw_sql("COMMIT").execute(&mut late).await.unwrap();
+    desk.fill("o-1", "2", ("0.04", "1200"), ("0.02", "BNB")).await;
+    assert_eq!(desk.house().await, "-0.0303");
+    news(&desk).await;
+    desk.fill("o-1", "3", ("0.02", "600"), ("0.04", "BNB")).await;
+    assert_eq!(desk.house().await, "-0.0703");
+    assert_eq!(full(&desk).await, Vec::<String>::new());
+    news(&desk).await;
+    assert_eq!(desk.house().await, "-0.0703");
+    assert_eq!(full(&desk).await, Vec::<String>::new());
+    desk.damage("UPDATE house_sums SET amount = amount + 1 WHERE amount = -0.07").await;
+    assert_eq!(desk.house().await, "0.9297");
+    assert_eq!(full(&desk).await, ["house_sum_differs account/alice/BNB"]);
 }
 
 /// Whoever can write all of an account's history can make its chain right again. What was sealed still says otherwise.
@@ -247,17 +290,20 @@ async fn books_that_lack_a_seal_or_have_another_are_halted_once_until_somebody_r
     let other = Seal { digest: "00".into(), ..seal.clone() };
     let more = Seal { entries: seal.entries + 1, ..seal.clone() };
     let not_the_one = "is not the one that an earlier run has made";
-    for (foreign, why) in [(later, "an earlier run has seen 4 with"), (other, not_the_one)] {
+    for (foreign, why) in [(later.clone(), "an earlier run has seen 4 with"), (other, not_the_one)] {
         let said = desk.books.seal_check(&foreign).await.unwrap().unwrap();
-        assert!(said.contains(why), "{said}");
+        assert!(said.why.contains(why) && said.is_open && said.halted, "{said:?}");
         assert_eq!(desk.texts("SELECT concat_ws(' ', scope, payouts) FROM halts").await, ["all t"]);
         sqlx::raw_sql("SELECT halt_lift('all', NULL, 'olga', 'compared')").execute(&mut desk.owner).await.unwrap();
         // Somebody has decided; to say it again would halt them again.
-        assert!(desk.books.seal_check(&foreign).await.unwrap().is_some());
+        let said = desk.books.seal_check(&foreign).await.unwrap().unwrap();
+        assert!(said.is_open && !said.halted, "{said:?}");
         assert_eq!(desk.texts("SELECT scope FROM halts").await, Vec::<String>::new());
     }
     assert_eq!(desk.texts("SELECT kind FROM findings WHERE state = 'open'").await, ["books_restored"; 2]);
-    assert!(desk.books.seal_check(&more).await.unwrap().unwrap().contains(not_the_one));
+    assert!(desk.books.finding_acknowledge(1, "olga", "compared").await.unwrap());
+    assert!(!desk.books.seal_check(&later).await.unwrap().unwrap().is_open);
+    assert!(desk.books.seal_check(&more).await.unwrap().unwrap().why.contains(not_the_one));
 }
 
 /// Its transaction ids are those of another cluster.

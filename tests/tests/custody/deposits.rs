@@ -28,6 +28,46 @@ async fn one_that_came_in_and_nobody_has_booked() {
     finds_nothing(&world).await;
 }
 
+/// As if somebody had read all deposits so long ago, from when on the mark only grows.
+async fn was_read(world: &World, ago_ms: i64) {
+    let read = "INSERT INTO watermarks SELECT 'deposits/binance/read', at_ms(clock_timestamp()) - $1
+                ON CONFLICT (name) DO UPDATE SET at_ms = excluded.at_ms";
+    sqlx::query(read).bind(ago_ms).execute(&mut world.database.owner().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_nobody_can_have_read_yet_is_no_finding_unless_nobody_reads_at_all() {
+    let world = World::new().await;
+    reader_is_gone(&world).await;
+    was_read(&world, 0).await;
+    let id = world.exchange.deposit("", "BTC", "0.5").await;
+    assert_eq!(named(&finds_nothing(&world).await, "deposits/binance").deviations, 0);
+    was_read(&world, 360_000).await;
+    finds(&world, &[format!("Critical deposit_missing deposit/binance/{id}")]).await;
+    // What is not certain any more is not over either.
+    was_read(&world, 0).await;
+    assert_eq!(check(&world).await.open_critical, 1);
+}
+
+#[tokio::test]
+async fn one_that_was_read_and_not_booked_is_missing() {
+    let world = World::new().await;
+    reader_is_gone(&world).await;
+    was_read(&world, 0).await;
+    let id = world.exchange.deposit("", "BTC", "0.5").await;
+    let readings = async {
+        loop {
+            was_read(&world, 0).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let missing = [format!("Critical deposit_missing deposit/binance/{id}")];
+    tokio::select! {
+        _ = finds(&world, &missing) => {}
+        () = readings => {}
+    }
+}
+
 #[tokio::test]
 async fn one_that_is_read_while_the_check_waits_is_no_finding() {
     let world = World::watched().await;

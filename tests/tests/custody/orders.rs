@@ -137,27 +137,38 @@ async fn its_executed_quantity_and_each_of_its_fills() {
     let extra = format!(
         "INSERT INTO fills SELECT (jsonb_populate_record(f, '{{\"trade_id\": \"BTCUSDT:999\"}}')).* FROM fills AS f {of}"
     );
-    for (spoil, found, undo) in [
+    // What was booked and not traded may be in what it gave, or in what it got.
+    let (given, both) = (&["BTC"][..], &["BTC", "USDT"][..]);
+    for (spoil, found, assets, undo) in [
         (
             format!("UPDATE orders SET executed = 0.05 {of}"),
             format!("order_executed_differs order/{order}"),
+            both,
             format!("UPDATE orders SET executed = 0.04 {of}"),
         ),
         (
             format!("UPDATE fills SET base = base * 2 {of}"),
             format!("fill_differs {fill}"),
+            both,
             format!("UPDATE fills SET base = base / 2 {of}"),
         ),
         (
             format!("CREATE TABLE kept AS SELECT * FROM fills {of}; DELETE FROM fills {of}"),
             format!("fill_missing {fill}"),
+            given,
             "INSERT INTO fills SELECT * FROM kept".to_owned(),
         ),
-        (extra, format!("fill_without_trade {stray}"), format!("DELETE FROM fills {of} AND trade_id = 'BTCUSDT:999'")),
+        (
+            extra,
+            format!("fill_without_trade {stray}"),
+            both,
+            format!("DELETE FROM fills {of} AND trade_id = 'BTCUSDT:999'"),
+        ),
     ] {
         damage(&world, spoil).await;
         finds(&world, &[format!("Critical {found}")]).await;
-        assert_eq!(frozen(&world).await, [account(&strategy)], "{found}");
+        let accounts: Vec<String> = assets.iter().map(|asset| format!("{} {asset}", strategy.user)).collect();
+        assert_eq!(frozen(&world).await, accounts, "{found}");
         damage(&world, undo).await;
         finds_nothing(&world).await;
     }
@@ -174,5 +185,22 @@ async fn a_trade_of_an_open_order_is_missed_only_after_a_while() {
     assert_eq!(report.summary, "nothing is wrong", "{report:?}");
     world.exchange.fill(&order, json!({"qty": "0.02", "time_ms": now_ms() - 360_000})).await;
     finds(&world, &[format!("Warning fill_missing fill/{order}/BTCUSDT:2")]).await;
+    assert_eq!(frozen(&world).await, Vec::<String>::new());
+}
+
+/// Whoever follows it waits for them, and would for ever.
+#[tokio::test]
+async fn trades_that_never_show_of_an_order_that_is_over_there_are_missed_after_a_while() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let orders = [
+        world.place(&strategy, "sell", "110000", "0.1", true).await,
+        world.place(&strategy, "sell", "110000", "0.1", true).await,
+    ];
+    for (order, ended_ago_ms) in orders.iter().zip([600_000, 0]) {
+        world.exchange.fill(order, json!({"qty": "0.04", "visible_from_ms": now_ms() + 3_600_000})).await;
+        world.exchange.end_order(order, ended_ago_ms).await;
+    }
+    finds(&world, &[format!("Warning order_trades_missing order/{}", orders[0])]).await;
     assert_eq!(frozen(&world).await, Vec::<String>::new());
 }

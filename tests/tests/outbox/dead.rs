@@ -93,6 +93,28 @@ async fn an_event_that_is_skipped_is_passed_over_and_those_behind_it_come() {
     assert!(said.unwrap_err().contains("is dead"));
 }
 
+/// An answer is no decision: it stays dead until it is sent again or passed over.
+#[tokio::test]
+async fn an_event_that_is_given_up_and_answered_for_stays_open_until_it_is_decided() {
+    let (mut scene, receiver, written) = dead().await;
+    let state = "SELECT concat_ws(' ', state, acknowledged_by) FROM findings WHERE kind = 'delivery_dead'";
+    let books = scene.world.database.books(1).await;
+    let id: i64 = scene.texts("SELECT id::text FROM findings WHERE kind = 'delivery_dead'").await[0].parse().unwrap();
+    assert!(books.finding_acknowledge(id, "olga", "ticket 8").await.unwrap());
+    assert_eq!(scene.texts(state).await, ["open olga"]);
+    // What waits behind it waits for her, and for nobody else: the endpoint does not lag.
+    assert_eq!(books.outbox_lag().await.unwrap()[0].behind, 1);
+    assert_eq!(scene.texts("SELECT lag::text FROM outbox_lag").await, ["00:00:00"]);
+    let words = ["redeliver", "--endpoint", "shop", "--all"];
+    operator(&scene, &words).await.unwrap();
+    gives_up(&scene, &receiver, &written[2], 2 * ATTEMPTS).await;
+    assert_eq!(scene.texts(state).await, ["open"]);
+    receiver.relent();
+    operator(&scene, &words).await.unwrap();
+    scene.taken(&written, || receiver.received()).await;
+    assert_eq!(scene.texts(state).await, ["closed"]);
+}
+
 #[tokio::test]
 async fn an_endpoint_that_is_removed_takes_its_dead_events_along() {
     let (mut scene, receiver, _) = dead().await;

@@ -39,6 +39,39 @@ async fn books_that_were_put_back_are_halted_until_an_operator_resumes() {
     world.servers.stop().await;
 }
 
+/// After the first time the books seal anew, below what was said before.
+#[tokio::test]
+async fn books_that_are_put_back_a_second_time_are_halted_again() {
+    let mut world = World::without_worker_on(Own { postgres: true, ..Own::default() }).await;
+    world.start_worker().await;
+    let resume = ["resume", "--all", "--by", "olga", "--reason", "compared with the exchange"];
+    assert_eq!(check(&world).await.seal.unwrap().seq, 1);
+    world.servers.save_postgres().await;
+    for seq in [2, 3, 4] {
+        assert_eq!(world.run(&world.refund().await).await.kind(), "settled");
+        assert_eq!(check(&world).await.seal.unwrap().seq, seq);
+    }
+    world.servers.restore_postgres().await;
+    let report = check(&world).await;
+    assert!(report.checks[1].note.contains("an earlier run has seen 4"), "{report:?}");
+    assert!(says(&world, &resume).await.0.contains("No halt is in force"));
+    let note = check(&world).await.checks.remove(1).note;
+    assert!(note.contains("an operator has resumed") && !note.contains("everything is halted"), "{note}");
+    assert_eq!(says(&world, &["findings", "ack", "1", "--by", "olga", "--reason", "compared"]).await.1, 0);
+    assert_eq!(world.run(&world.refund().await).await.kind(), "settled");
+    assert_eq!(check(&world).await.seal.unwrap().seq, 2);
+    world.servers.save_postgres().await;
+    assert_eq!(world.run(&world.refund().await).await.kind(), "settled");
+    assert_eq!(check(&world).await.seal.unwrap().seq, 3);
+    world.servers.restore_postgres().await;
+    let report = check(&world).await;
+    let note = &report.checks[1].note;
+    assert!(note.contains("for which an operator has answered; "), "{note}");
+    assert!(note.contains("an earlier run has seen 3") && note.ends_with("everything is halted"), "{note}");
+    assert_eq!((report.open_critical, report.findings[0].kind.as_str()), (1, "books_restored"));
+    world.servers.stop().await;
+}
+
 /// Temporal has lost what it was told, and knows nothing better: the books are sealed anew.
 #[tokio::test]
 async fn a_temporal_that_remembers_nothing_is_no_reason_to_halt() {

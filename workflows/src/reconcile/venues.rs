@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn check(ctx: &Ctx, venues: &[String], input: &CheckInput) {
     let mut blind = None;
     for venue in venues {
-        let input = VenueCheck { run: input.run.clone(), venue: venue.clone() };
+        let input = of_venue(input, venue);
         let checks = [
             ("payouts", named(&VenueChecks::payouts)),
             ("orders", named(&VenueChecks::orders)),
@@ -54,6 +54,10 @@ pub(super) async fn check(ctx: &Ctx, venues: &[String], input: &CheckInput) {
         Some(unseen) => Err(unseen),
     };
     told(ctx, step, "custody", checked);
+}
+
+fn of_venue(input: &CheckInput, venue: &str) -> VenueCheck {
+    VenueCheck { run: input.run.clone(), began_us: input.began_us, venue: venue.to_owned() }
 }
 
 fn named<A: ActivityDefinition<Input = VenueCheck, Output = CheckReport>>(
@@ -99,7 +103,8 @@ async fn custody(ctx: &Ctx, venues: &[String], input: &CheckInput) -> Result<Che
         }
     }
     let [differs, moving] = [Vec::new(), Vec::new()];
-    let mut report = CustodyReport { run: input.run.clone(), differs, moving, still: Vec::new(), looks };
+    let (run, began_us) = (input.run.clone(), input.began_us);
+    let mut report = CustodyReport { run, began_us, differs, moving, still: Vec::new(), looks };
     for seen in seen.into_values() {
         match seen {
             Seen::Settled(row) => {
@@ -134,7 +139,7 @@ async fn look(ctx: &Ctx, venues: &[String], input: &CheckInput) -> Result<Vec<Cu
     let before = ctx.execute_activity(CustodyActivities::before, (), options_of_books()).await.map_err(read)?;
     let mut holdings: Vec<Holding> = Vec::new();
     for venue in venues {
-        let input = VenueCheck { run: input.run.clone(), venue: venue.clone() };
+        let input = of_venue(input, venue);
         let options = options(ctx, venue, CHECK, &format!("see what {venue} holds"));
         let held = ctx.execute_activity(VenueChecks::holdings, input, options).await;
         holdings.extend(held.map_err(|error| unseen(venue, &classify(&error)))?);
