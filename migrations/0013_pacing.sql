@@ -43,14 +43,15 @@ BEGIN
     RETURN v;
 END $$;
 
--- An ask that eight better calls have gone before goes before all: whatever is asked gets a ninth of the slots at least.
+-- An ask that eight better calls have gone before goes before all but cancels: whatever is asked gets a ninth of the slots
+-- at least that cancels leave.
 CREATE FUNCTION ask_rank(p_priority int, p_passed int) RETURNS int
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT CASE WHEN p_passed >= 8 THEN -1 ELSE p_priority END;
+    SELECT CASE WHEN p_priority = 0 THEN -2 WHEN p_passed >= 8 THEN -1 ELSE p_priority END;
 $$;
 
 -- Gives the venue's next slot, at most one interval ahead, unless another process' call of better rank has asked for it.
--- Priorities: 0 cancels and lookups, 1 orders and payouts, 2 market data.
+-- Priorities: 0 cancels, 1 lookups, 2 orders and payouts, 3 market data.
 CREATE FUNCTION take_slot(p_venue text, p_lane text, p_priority int) RETURNS slot
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -59,12 +60,12 @@ DECLARE
     v_now   timestamptz := clock_timestamp();
     v_gap   interval := v.min_interval_ms * interval '1 ms';
     v_at    timestamptz := greatest(v.next_at, v_now);
-    v_rank  int := p_priority;
+    v_rank  int;
     v_again timestamptz;
 BEGIN
     SELECT ask_rank(priority, passed) INTO v_rank FROM venue_asks
      WHERE venue = p_venue AND lane = p_lane AND priority = p_priority AND until + v_gap > v_now;
-    v_rank := coalesce(v_rank, p_priority);
+    v_rank := coalesce(v_rank, ask_rank(p_priority, 0));
     IF v_now < v_at - v_gap THEN
         v_again := v_at - v_gap;
     ELSIF EXISTS (SELECT FROM venue_asks
@@ -95,7 +96,7 @@ BEGIN
                ceil(extract(epoch FROM v_at - v_now) * 1000000)::bigint, v.min_interval_ms, NULL)::slot;
 END $$;
 
--- A slot for what records nothing: lookups, cancels, market data.
+-- A slot for what records nothing: cancels, lookups, market data.
 CREATE FUNCTION venue_slot(p_venue text, p_lane text, p_priority int) RETURNS slot
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 BEGIN
@@ -177,7 +178,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE halts IN ROW SHARE MODE;
     PERFORM refuse_halted(p_venue, p_strategy_key);
-    RETURN take_slot(p_venue, p_lane, 1);
+    RETURN take_slot(p_venue, p_lane, 2);
 END $$;
 
 -- attempt, of an order: the one call before the one send. Recorded together with its slot: while there is none, nothing is.

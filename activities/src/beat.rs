@@ -11,6 +11,9 @@ const POLL_FIRST: Duration = Duration::from_millis(250);
 /// Often enough for the server to notice within its heartbeat timeout that a worker has died.
 pub(crate) const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
 
+/// What is left of an execution's time for its answer.
+const TO_ANSWER: Duration = Duration::from_millis(500);
+
 /// Grows by half with every try, up to the longest.
 fn pause(tries: u32, longest: Duration) -> Duration {
     let grown = (1..tries.min(32)).fold(POLL_FIRST, |pause, _| longest.min(pause * 3 / 2));
@@ -48,6 +51,22 @@ pub(crate) async fn beating_at<T, P: TemporalSerializable + 'static>(
             _ = beats.tick() => { let _ = ctx.record_heartbeat(place()).await; }
         }
     }
+}
+
+/// Runs `work` for no longer than this execution may take, so that what the server has given up does not go on beside what
+/// it does instead.
+pub(crate) async fn in_time<T>(
+    ctx: &ActivityContext,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let info = ctx.info();
+    // Both by the server's clock: how far it is from ours does not matter.
+    let given =
+        info.deadline.zip(info.started_time).and_then(|(deadline, started)| deadline.duration_since(started).ok());
+    let Some(given) = given else { return work.await };
+    let message = || format!("not done within {} ms", given.as_millis());
+    let late = |_| Err(Failure::Again { kind: "TooSlow", message: message(), after: None });
+    tokio::time::timeout(given.saturating_sub(TO_ANSWER), work).await.unwrap_or_else(late)
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ const LATE_SHARE: u32 = 4;
 const LATE_MIN: Duration = Duration::from_millis(5);
 /// How soon somebody comes back who was not served. The wait was in the queue: the place there is lost, but for this long.
 const COME_BACK: Duration = Duration::from_millis(100);
-/// Whoever was passed over by so many better calls goes before all: however many lookups there are, orders get a ninth of
-/// the slots. A cancel that comes into a backlog of orders still finds nobody before it.
+/// Whoever was passed over by so many better calls goes before all but cancels: however many lookups there are, orders get a
+/// ninth of the slots. A cancel finds nobody before it but cancels.
 const PASSED_MAX: u32 = 8;
 /// What a venue that turns a call away without saying for how long is given.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -99,8 +99,11 @@ struct Queue {
 }
 
 impl Queue {
-    /// Who is next: the first of the best that wait, unless others were passed over too often.
+    /// Who is next: the first of the best that wait, unless others were passed over too often and no cancel waits.
     fn head(&self) -> Option<(Priority, u64)> {
+        if let Some(cancel) = self.first_of(Priority::Cancel) {
+            return Some(cancel);
+        }
         let mut passed_over = self.passed.iter().filter(|(_, times)| **times >= PASSED_MAX);
         let due = passed_over.find_map(|(priority, _)| self.first_of(*priority));
         due.or_else(|| self.waiting.first_key_value().map(|(key, _)| *key))
@@ -113,7 +116,7 @@ impl Queue {
     /// One with this priority has got its slot.
     fn served(&mut self, priority: Priority) {
         self.passed.remove(&priority);
-        for worse in [Priority::Send, Priority::Market] {
+        for worse in [Priority::Look, Priority::Send, Priority::Market] {
             if worse > priority && self.first_of(worse).is_some() {
                 *self.passed.entry(worse).or_default() += 1;
             }

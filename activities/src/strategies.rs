@@ -14,7 +14,7 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
-    beat::beating,
+    beat::{beating, in_time},
     books::{Books, BooksError, StrategyRow},
     clock::Clock,
     failure::Failure,
@@ -128,13 +128,14 @@ impl TickActivities {
     /// Books the fills of a strategy's open orders, and ends those that are over.
     #[activity(name = "strategy_sync")]
     pub async fn sync(self: Arc<Self>, ctx: ActivityContext, input: Tick) -> Result<Look, ActivityError> {
-        beating(&ctx, self.trading.patience.poll_max, self.sync_orders(&input.strategy_key)).await
+        let work = in_time(&ctx, self.sync_orders(&input.strategy_key));
+        beating(&ctx, self.trading.patience.poll_max, work).await
     }
 
     /// Says which intents follow from the market, the strategy's open orders and its user's balances.
     #[activity(name = "strategy_quote")]
     pub async fn quote(self: Arc<Self>, ctx: ActivityContext, input: Quote) -> Result<Look, ActivityError> {
-        beating(&ctx, self.trading.patience.poll_max, self.wishes(&input)).await
+        beating(&ctx, self.trading.patience.poll_max, in_time(&ctx, self.wishes(&input))).await
     }
 }
 
@@ -147,17 +148,22 @@ impl TickActivities {
 
     async fn sync_orders(&self, strategy_key: &str) -> Result<Look, Failure> {
         let strategy = self.books.strategy(strategy_key).await?;
-        let running = strategy.running;
         if let Some(why) = keeps_from_syncing(&strategy) {
-            return Ok(skipped(running, &why));
+            return Ok(skipped(strategy.running, &why));
         }
-        let orders = self.books.live_orders(strategy_key).await?;
-        let clock = orders.first().map(|order| Clock::from(order.now_ms));
-        let (mut open, mut ended, mut failed) = (0, 0, None);
+        let mut orders = self.books.live_orders(strategy_key).await?;
         // What is not placed yet is still in the hands of its intent.
-        for order in orders.iter().filter(|order| order.state == "placed") {
-            let Some(clock) = clock else { break };
-            match self.trading.sync_order(order, clock).await {
+        orders.retain(|order| order.state == "placed");
+        let (mut open, mut ended, mut failed) = (0, 0, None);
+        let Some(first) = orders.first() else { return Ok(synced(open, ended)) };
+        let clock = Clock::from(first.now_ms);
+        // One request for all of them. Should it fail, each is looked up by itself, as far as the time goes.
+        let listed = self.trading.open_beside(first, clock).await.unwrap_or_else(|failure| {
+            failed = Some(failure);
+            Vec::new()
+        });
+        for order in &orders {
+            match self.trading.sync_order(order, &listed, clock).await {
                 Ok(Seen::Over) => ended += 1,
                 Ok(_) => open += 1,
                 // One order that can't be read must not keep the fills of the others from being booked.
@@ -166,7 +172,7 @@ impl TickActivities {
         }
         match failed {
             Some(failure) => Err(failure.about(&format!("{open} orders open, {ended} ended, and one can't be read"))),
-            None => Ok(Look { running, said: format!("{open} orders open, {ended} ended"), ..Look::default() }),
+            None => Ok(synced(open, ended)),
         }
     }
 
@@ -259,6 +265,10 @@ fn keeps_from_quoting(strategy: &StrategyRow, input: &Quote) -> Option<String> {
         return None;
     }
     strategy.held_up.clone().or_else(|| (!input.synced).then(|| "its orders are not synced".into()))
+}
+
+fn synced(open: u32, ended: u32) -> Look {
+    Look { running: true, said: format!("{open} orders open, {ended} ended"), ..Look::default() }
 }
 
 fn skipped(running: bool, why: &str) -> Look {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_domain::{Refusal, RefusalKind};
+use backstop_domain::{Amount, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use temporalio_macros::activities;
@@ -107,33 +107,68 @@ impl TradingActivities {
 
     /// Cancels an order, books its fills, and ends it if it is over. `clock` began when the order was read, or before.
     pub(crate) async fn end_order(&self, order: &OrderRow, clock: Clock) -> Result<Seen, Failure> {
-        self.follow_order(order, clock, true).await
+        // One that the venue has is cancelled before anything is looked at: a cancel waits for no turn but its own.
+        let at_the_venue = order.venue_order_id.is_some();
+        if at_the_venue {
+            self.cancel(order, clock).await;
+        }
+        let Some(record) = self.find_order(order, clock).await? else { return self.missing(order).await };
+        let open = record.state == OrderState::Open;
+        if open && !at_the_venue {
+            self.cancel(order, clock).await;
+        }
+        let seen = self.take_down(order, &record, clock).await?;
+        Ok(if open { Seen::Cancelled } else { seen })
     }
 
-    /// Books the fills of an order that the venue has, and ends it if it is over. Leaves it open if it is not.
-    pub(crate) async fn sync_order(&self, order: &OrderRow, clock: Clock) -> Result<Seen, Failure> {
-        self.follow_order(order, clock, false).await
+    /// Books the fills of an order that the venue has, and ends it if it is over. Leaves it open if it is not. In a quiet time
+    /// this asks for nothing: what the venue `listed` as open, with nothing executed that is not booked, is as it was.
+    pub(crate) async fn sync_order(
+        &self,
+        order: &OrderRow,
+        listed: &[OrderRecord],
+        clock: Clock,
+    ) -> Result<Seen, Failure> {
+        // The venue counts its orders by symbol; the client id of an open one is ours.
+        let listed = listed
+            .iter()
+            .find(|record| order.venue_order_id.as_ref() == Some(&record.id) && record.client_id == order.order_id);
+        match listed {
+            Some(record) if record.state == OrderState::Open && is_booked(order, record) => Ok(Seen::Open),
+            Some(record) => self.take_down(order, record, clock).await,
+            // It has ended, or does not show.
+            None => match self.find_order(order, clock).await? {
+                Some(record) => self.take_down(order, &record, clock).await,
+                None => self.missing(order).await,
+            },
+        }
     }
 
-    async fn follow_order(&self, order: &OrderRow, clock: Clock, cancel: bool) -> Result<Seen, Failure> {
-        let symbol = symbol(order);
-        let Some(record) = self.find_order(order, clock).await? else {
-            return Ok(if self.is_absent(order).await? { Seen::Over } else { Seen::Open });
-        };
+    /// Every open order of an order's market that the venue lists.
+    pub(crate) async fn open_beside(&self, order: &OrderRow, clock: Clock) -> Result<Vec<OrderRecord>, Failure> {
+        self.venue.open_orders(&symbol(order), clock.now_ms()).await.map_err(unreadable)
+    }
+
+    /// Asks for the order's end. What comes of it is for a look at the order to say.
+    async fn cancel(&self, order: &OrderRow, clock: Clock) {
+        let outcome = self.venue.cancel(&symbol(order), &order.order_id, clock.now_ms()).await;
+        tracing::info!(order = order.order_id, ?outcome, "cancelled");
+    }
+
+    /// Books what was executed by the venue's record and is not booked, and ends the order if it is over. The record was
+    /// read after the order.
+    async fn take_down(&self, order: &OrderRow, record: &OrderRecord, clock: Clock) -> Result<Seen, Failure> {
         self.books.order_place(&order.order_id, &record.id).await?;
-        if cancel && record.state == OrderState::Open {
-            let outcome = self.venue.cancel(&symbol, &order.order_id, clock.now_ms()).await;
-            tracing::info!(order = order.order_id, ?outcome, "cancelled");
+        if !is_booked(order, record) {
+            let symbol = symbol(order);
+            for trade in self.venue.trades(&symbol, &record.id, clock.now_ms()).await.map_err(unreadable)? {
+                // The venue numbers its trades by symbol.
+                let trade_id = format!("{symbol}:{}", trade.id);
+                let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
+                self.books.fill_book(&order.order_id, &trade_id, legs, (&trade.fee, &trade.fee_asset)).await?;
+            }
         }
-        for trade in self.venue.trades(&symbol, &record.id, clock.now_ms()).await.map_err(unreadable)? {
-            // The venue numbers its trades by symbol.
-            let trade_id = format!("{symbol}:{}", trade.id);
-            let legs = (trade.quantity.as_str(), trade.quote_quantity.as_str());
-            self.books.fill_book(&order.order_id, &trade_id, legs, (&trade.fee, &trade.fee_asset)).await?;
-        }
-        let OrderState::Ended(ending) = record.state else {
-            return Ok(if cancel { Seen::Cancelled } else { Seen::Open });
-        };
+        let OrderState::Ended(ending) = record.state else { return Ok(Seen::Open) };
         match self.books.order_end(&order.order_id, &record.executed_quantity, &format!("{ending:?}")).await {
             Ok(_) => Ok(Seen::Over),
             // Trades may show later than the order's end.
@@ -164,8 +199,9 @@ impl TradingActivities {
         found.map_err(unreadable)
     }
 
-    /// Whether an order that the venue does not know is over by that. The lookup began after the order was read.
-    async fn is_absent(&self, order: &OrderRow) -> Result<bool, Failure> {
+    /// What it means that the venue does not know an order: whether it is over by that. The lookup began after the order was
+    /// read.
+    async fn missing(&self, order: &OrderRow) -> Result<Seen, Failure> {
         let looked_at_ms = order.now_ms;
         let over = if order.state == "opened" {
             let VenuePatience { receive_window, visibility, .. } = self.patience;
@@ -174,8 +210,14 @@ impl TradingActivities {
             let why = "not known to the venue past its time";
             self.books.order_void(&order.order_id, looked_at_ms, false, why).await?
         };
-        Ok(over)
+        Ok(if over { Seen::Over } else { Seen::Open })
     }
+}
+
+/// Whether the order's booked fills are all that the venue has executed of it.
+fn is_booked(order: &OrderRow, record: &OrderRecord) -> bool {
+    let amounts = (Amount::parse_part(&order.booked), Amount::parse_part(&record.executed_quantity));
+    matches!(amounts, (Ok(booked), Ok(executed)) if booked == executed)
 }
 
 fn symbol(order: &OrderRow) -> String {

@@ -1,11 +1,13 @@
 //! What the tests of pacing need of a world: a second worker process, the venue's pace, and the operator's command line.
 
+use backstop::stack::wait_until;
 use nix::sys::signal::Signal;
 use tokio::process::Command;
 
-use crate::world::{World, program};
+use crate::world::{DEADLINE, World, program};
 
-/// Where the second worker's failpoints are, none of which is ever armed.
+/// Where the worker's failpoints are, and the second worker's.
+const FAILPOINTS: &str = "failpoints";
 const SECOND_FAILPOINTS: &str = "failpoints.second";
 
 impl World {
@@ -18,6 +20,28 @@ impl World {
     pub fn second_has_passed(&self, failpoint: &str) -> bool {
         let passed = std::fs::read_to_string(self.directory.join(SECOND_FAILPOINTS).join("passed"));
         passed.unwrap_or_default().lines().any(|name| name == failpoint)
+    }
+
+    /// Makes both worker processes wait at a failpoint.
+    pub fn hold_both(&self, failpoint: &str) {
+        for directory in [FAILPOINTS, SECOND_FAILPOINTS] {
+            let _ = std::fs::remove_file(self.directory.join(directory).join(format!("{failpoint}.fired")));
+            std::fs::write(self.directory.join(directory).join(failpoint), "hang").unwrap();
+        }
+    }
+
+    /// Waits until one of them waits there.
+    pub async fn one_is_held_at(&self, failpoint: &str) {
+        let fired = |directory| self.directory.join(directory).join(format!("{failpoint}.fired")).exists();
+        let held = wait_until(DEADLINE, async || fired(FAILPOINTS) || fired(SECOND_FAILPOINTS));
+        assert!(held.await, "{failpoint} was never reached");
+    }
+
+    /// Lets both go on.
+    pub fn let_both_go(&self, failpoint: &str) {
+        for directory in [FAILPOINTS, SECOND_FAILPOINTS] {
+            std::fs::remove_file(self.directory.join(directory).join(failpoint)).unwrap();
+        }
     }
 
     /// Sends the worker process a signal.

@@ -182,10 +182,11 @@ impl Books {
     pub async fn order(&self, order_id: &str) -> Result<Option<OrderStanding>, BooksError> {
         let query = sqlx::query_as(
             "SELECT order_id, base, quote, state, venue_order_id,
+                    trim_scale(coalesce((SELECT sum(f.base) FROM fills AS f WHERE f.order_id = o.order_id), 0))::text AS booked,
                     floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,
                     ceil(extract(epoch FROM void_after) * 1000)::bigint AS void_after_ms, detail,
                     floor(extract(epoch FROM coalesce(signed_at, changed_at)) * 1000)::bigint AS since_ms
-               FROM orders WHERE order_id = $1 AND base IS NOT NULL",
+               FROM orders AS o WHERE order_id = $1 AND base IS NOT NULL",
         );
         Ok(query.bind(order_id).fetch_optional(self.pool()).await?)
     }

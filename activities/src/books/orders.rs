@@ -24,6 +24,8 @@ pub struct OrderRow {
     pub since_ms: i64,
     /// The venue's id of it, once known.
     pub venue_order_id: Option<String>,
+    /// How much of its base its booked fills come to; a decimal string.
+    pub booked: String,
     /// The books' clock when this was read, ms since 1970.
     pub now_ms: i64,
 }
@@ -196,9 +198,10 @@ impl Books {
     pub async fn live_orders(&self, strategy_key: &str) -> Result<Vec<OrderRow>, BooksError> {
         let query = sqlx::query_as(
             "SELECT order_id, base, quote, state, venue_order_id,
+                    trim_scale(coalesce((SELECT sum(f.base) FROM fills AS f WHERE f.order_id = o.order_id), 0))::text AS booked,
                     floor(extract(epoch FROM coalesce(signed_at, changed_at)) * 1000)::bigint AS since_ms,
                     floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
-               FROM orders
+               FROM orders AS o
               WHERE strategy_key = $1 AND state IN ('opened', 'attempted', 'placed')
               ORDER BY changed_at, order_id",
         );

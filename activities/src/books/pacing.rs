@@ -9,12 +9,14 @@ use super::{Books, BooksError, payouts::millis};
 /// Which calls go first where many want to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
-    /// Cancels, and lookups of orders and payouts: what is open is known and ended before anything new begins.
-    Look = 0,
+    /// Cancels, before everything and always. Each is followed by a look at its order, so that they leave room.
+    Cancel = 0,
+    /// Lookups of orders and payouts: what is out is known before anything new begins.
+    Look = 1,
     /// New orders and payouts.
-    Send = 1,
+    Send = 2,
     /// What the market shows to everybody.
-    Market = 2,
+    Market = 3,
 }
 
 /// The answer to whoever asks for a venue's next slot.

@@ -219,6 +219,7 @@ async fn one_that_holds_its_claim_through_a_stop_and_a_start_is_not_sent() {
     }
     assert_eq!(desk.has("alice", "BTC").await, "2 + 0");
     desk.assert_sound().await;
+}
 
 /// Looks that are made again and again cost what is not over, and not what ever was.
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use backstop_tests::{
     World,
-    intents::{intent_workflow, order_of},
+    intents::{ORDER, intent_workflow, order_of},
 };
 use serde_json::json;
 
@@ -27,6 +27,22 @@ async fn an_order_is_cancelled_its_fills_are_booked_and_the_rest_is_free() {
     // Once more, by another intent: it is over already.
     let again = world.cancel_intent(&strategy, &intent);
     assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&again), &again).await.kind(), "done");
+    assert_sound(&world).await;
+}
+
+/// It waits for no turn but its own.
+#[tokio::test]
+async fn a_cancel_is_asked_for_before_anything_is_looked_at() {
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let intent = world.intent(&strategy, "sell", "120000", "0.7");
+    assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&intent), &intent).await.kind(), "done");
+    let before = world.exchange.all_requests(ORDER).await.len();
+    let cancel = world.cancel_intent(&strategy, &intent);
+    assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&cancel), &cancel).await.kind(), "done");
+    let asked = world.exchange.all_requests(ORDER).await.split_off(before);
+    let asked: Vec<&str> = asked.iter().map(|request| request["method"].as_str().unwrap()).collect();
+    assert_eq!(asked, ["DELETE", "GET"]);
     assert_sound(&world).await;
 }
 

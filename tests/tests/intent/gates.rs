@@ -1,6 +1,7 @@
 //! Goal: the gates hold across processes, whoever waits there is woken, and a claim outlives the worker that made it.
 
 use backstop_activities::books::GATES_CHANNEL;
+use backstop_domain::IntentRequest;
 use backstop_tests::{
     World,
     intents::{ORDER, intent_workflow, order_of},
@@ -126,6 +127,37 @@ async fn whoever_waits_is_told_when_an_intent_has_ended_and_not_before() {
         assert!(seen.starts_with(kind), "told before its end: {seen}");
         assert_eq!(world.end_of(&intent_workflow(&intent)).await.kind(), kind);
     }
+}
+
+/// Who looks by itself looks once a second.
+#[tokio::test]
+async fn whoever_is_next_passes_as_soon_as_the_one_before_has_ended() {
+    const INTENTS: usize = 20;
+    const AT_MOST_S: f64 = 0.2;
+    let world = World::new().await;
+    let strategy = world.strategy().await;
+    let books = world.database.books(1).await;
+    // The one that all others wait for.
+    let first = IntentRequest::read(world.intent(&strategy, "sell", "120000", "0.01")).unwrap();
+    books.intent_open(&first, "the test").await.unwrap();
+    assert!(books.intent_claim(first.intent_id.as_str(), "the test").await.unwrap().claimed);
+    let intents: Vec<Value> = (0..INTENTS).map(|_| world.intent(&strategy, "sell", "120000", "0.01")).collect();
+    for intent in &intents {
+        world.start_any("ExecuteIntent", &intent_workflow(intent), intent).await;
+    }
+    for intent in &intents {
+        world.intent_is(intent, "waiting").await;
+    }
+    books.intent_abandon(&first, "the test", true, "enough").await.unwrap();
+    books.wake_gates("binance").await.unwrap();
+    for intent in &intents {
+        assert_eq!(world.end_of(&intent_workflow(intent)).await.kind(), "done");
+    }
+    let waited = "SELECT sum(extract(epoch FROM claimed_at - before))::float8
+                    FROM (SELECT claimed_at, lag(ended_at) OVER (ORDER BY ticket) AS before FROM intents) AS i";
+    let waited: f64 = sqlx::query_scalar(waited).fetch_one(&mut world.database.owner().await).await.unwrap();
+    println!("{INTENTS} intents have waited {waited:.3} s in all after the ends of those before them");
+    assert!(waited < f64::from(u32::try_from(INTENTS).unwrap()) * AT_MOST_S, "{waited} s");
 }
 
 #[tokio::test]

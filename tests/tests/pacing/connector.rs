@@ -73,6 +73,8 @@ impl Stand {
     async fn call(&self, call: &str) -> bool {
         let (binance, stale) = (&self.binance, 1_000);
         let now = self.desk.books.watermark("none").await.unwrap().1;
+        // The venue gives a day at once.
+        let since = now - DAY_MS + 60_000;
         let kind = OrderKind::Limit { price: "90000", time_in_force: TimeInForce::GoodTillCancelled };
         let order = NewOrder { client_id: "o-1", symbol: SYMBOL, side: Side::Buy, kind, quantity: "0.01" };
         let withdrawal =
@@ -88,6 +90,10 @@ impl Stand {
             "withdrawals" => binance.withdrawals("w-1", now - 10 * DAY_MS, now, stale).await.is_ok(),
             "history" => binance.history(now - DAY_MS, now, stale).await.is_ok(),
             "deposits" => binance.deposits(now - DAY_MS, now, stale).await.is_ok(),
+            "top" => binance.top(SYMBOL).await.is_ok(),
+            "balances" => binance.balances(stale).await.is_ok(),
+            "orders since" => binance.orders_since(SYMBOL, since, now).await.is_ok(),
+            "trades since" => binance.trades_since(SYMBOL, since, now).await.is_ok(),
             "cancel" => done(binance.cancel(SYMBOL, "o-1", stale).await),
             "filters" => binance.filters(&"BTC/USDT".parse().unwrap()).await.is_ok(),
             other => panic!("{other}"),
@@ -95,8 +101,9 @@ impl Stand {
     }
 }
 
-/// Every call, and how many slots it takes. The client's withdrawals of ten days are two requests.
-const CALLS: [(&str, u32); 11] = [
+/// Every call, and how many slots it takes. The client's withdrawals of ten days are two requests; orders are found by their time
+/// first, and then listed by their ids.
+const CALLS: [(&str, u32); 15] = [
     ("submit", 0),
     ("place", 0),
     ("order", 1),
@@ -106,6 +113,10 @@ const CALLS: [(&str, u32); 11] = [
     ("withdrawals", 2),
     ("history", 1),
     ("deposits", 1),
+    ("top", 1),
+    ("balances", 1),
+    ("orders since", 2),
+    ("trades since", 1),
     ("cancel", 1),
     ("filters", 1),
 ];

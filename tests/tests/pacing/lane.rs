@@ -67,7 +67,7 @@ async fn a_cancel_goes_before_a_hundred_orders_that_came_first() {
     }
     calls.push(enters(&counter, "book", Priority::Market).await);
     // It does not wait for the one that is asking: better calls ask at once.
-    calls.push(enters(&counter, "cancel", Priority::Look).await);
+    calls.push(enters(&counter, "cancel", Priority::Cancel).await);
     assert_eq!(counter.asked(), ["order 0", "cancel"]);
     counter.slots.add_permits(103);
     join_all(calls).await;
@@ -93,6 +93,22 @@ async fn orders_and_the_market_are_not_starved_by_lookups_that_never_end() {
         asked.iter().enumerate().filter(|(_, asked)| *asked == name).map(|(place, _)| place).collect()
     };
     assert_eq!((places("order"), places("book")), (vec![8, 18], vec![9]), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_cancel_does_not_wait_for_what_was_passed_over() {
+    let counter = Counter::new().await;
+    let mut calls = vec![enters(&counter, "look", Priority::Look).await];
+    calls.push(enters(&counter, "book", Priority::Market).await);
+    for _ in 0..8 {
+        calls.push(enters(&counter, "look", Priority::Look).await);
+    }
+    counter.slots.add_permits(8);
+    assert!(wait_until(DEADLINE, async || counter.asked().len() == 9).await);
+    calls.push(enters(&counter, "cancel", Priority::Cancel).await);
+    assert_eq!(counter.asked()[8..], ["book", "cancel"]);
+    counter.slots.add_permits(3);
+    join_all(calls).await;
 }
 
 #[tokio::test]
@@ -155,14 +171,14 @@ async fn a_cancel_of_another_process_waits_at_most_two_slots_of_a_hundred() {
     // Once it has asked: what the books had given by then.
     let given = Mutex::new(None);
     let ask = || async {
-        let slot = cancels.venue_slot(VENUE, Priority::Look).await;
+        let slot = cancels.venue_slot(VENUE, Priority::Cancel).await;
         let last = "SELECT (extract(epoch FROM next_at) * 1000)::bigint FROM venues";
         let last: i64 = sqlx::query_scalar(last).fetch_one(cancels.pool()).await.unwrap();
         given.lock().unwrap().get_or_insert(last - INTERVAL_MS);
         slot
     };
     let cancel_lane = Lane::new(cancels.clone(), VENUE);
-    let at = cancel_lane.turn(Priority::Look, ask, |_| futures::future::ready(Ok(()))).await.unwrap();
+    let at = cancel_lane.turn(Priority::Cancel, ask, |_| futures::future::ready(Ok(()))).await.unwrap();
     backlog.abort_all();
     let waited = (at - given.lock().unwrap().unwrap()) / INTERVAL_MS;
     assert!(waited <= 2, "the cancel waited {waited} slots");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod books;
+mod cancels;
 mod connector;
 mod halt;
 mod halt_orders;

@@ -138,6 +138,25 @@ async fn whoever_eight_better_calls_of_other_processes_have_gone_before_is_next(
     }
 }
 
+/// Neither what others have been preferred to for long enough, nor a lookup.
+#[tokio::test]
+async fn nothing_of_another_process_goes_before_a_cancel() {
+    let mut desk = Desk::paced(MINUTE).await;
+    let (patient, look, cancel) = (desk.process().await, desk.process().await, desk.process().await);
+    ask(&desk.books, Priority::Look).await.unwrap();
+    ask(&desk.books, Priority::Look).await.unwrap();
+    assert!(ask(&patient, Priority::Market).await.is_err());
+    desk.owner_says("UPDATE venue_asks SET passed = 8").await;
+    assert!(ask(&look, Priority::Look).await.is_err());
+    assert!(ask(&cancel, Priority::Cancel).await.is_err());
+    desk.open_window().await;
+    assert!(ask(&patient, Priority::Market).await.is_err());
+    assert!(ask(&look, Priority::Look).await.is_err());
+    assert!(ask(&cancel, Priority::Cancel).await.is_ok());
+    assert!(ask(&look, Priority::Look).await.is_err(), "the patient one is next");
+    assert!(ask(&patient, Priority::Market).await.is_ok());
+}
+
 #[tokio::test]
 async fn who_promised_to_ask_again_and_did_not_holds_nobody_up() {
     let mut desk = Desk::paced(MINUTE).await;
@@ -147,7 +166,7 @@ async fn who_promised_to_ask_again_and_did_not_holds_nobody_up() {
     assert!(ask(&dead, Priority::Look).await.is_err());
     desk.open_window().await;
     assert!(ask(&desk.books, Priority::Send).await.is_err());
-    desk.owner_says("UPDATE venue_asks SET until = clock_timestamp() - interval '61 s' WHERE priority = 0").await;
+    desk.owner_says("UPDATE venue_asks SET until = clock_timestamp() - interval '61 s' WHERE priority = 1").await;
     assert!(ask(&desk.books, Priority::Send).await.is_ok());
 }
 

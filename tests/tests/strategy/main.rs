@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod input;
+mod quiet;
 mod quoting;
 mod ticking;
 

@@ -102,7 +102,7 @@ impl Spot for Binance {
 
     fn cancel<'a>(&'a self, symbol: &'a str, client_id: &'a str, now_ms: i64) -> BoxFuture<'a, SendOutcome> {
         async move {
-            let signed_at_ms = match self.pacer.turn(Priority::Look, now_ms).await {
+            let signed_at_ms = match self.pacer.turn(Priority::Cancel, now_ms).await {
                 Ok(signed_at_ms) => signed_at_ms,
                 Err(LookupFailed { reason, after }) => return SendOutcome::NotSent { reason, after },
             };
