@@ -234,6 +234,20 @@ impl Books {
         Ok(query.bind(seq).bind(rows).fetch_optional(self.pool()).await?)
     }
 
+    /// What a check has found, or seen again, since then, and what is open still.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn found_since(&self, check: &str, since_ms: i64) -> Result<Vec<Deviation>, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT coalesce(jsonb_agg(jsonb_build_object('kind', kind, 'subject', subject, 'severity', severity,
+                                                          'measure', measure, 'evidence', evidence)), '[]')
+               FROM findings WHERE state = 'open' AND found_by = $1 AND at_ms(last_seen) >= $2",
+        );
+        let Json(found) = query.bind(check).bind(since_ms).fetch_one(self.pool()).await?;
+        Ok(found)
+    }
+
     /// A mark below which every transaction that may still commit something now has its id.
     ///
     /// # Errors

@@ -42,6 +42,8 @@ pub struct FullPass {
     account: i64,
     place: i64,
     transit: Option<String>,
+    /// When it began, by the clock of the books, ms since 1970.
+    began_ms: Option<i64>,
     /// How many entries it has looked at.
     pub entries: i64,
     /// How many accounts.
@@ -140,7 +142,10 @@ impl ReconcileActivities {
         let look = Look { check: "books", run, closes_from_ms: None, deviations: &news.deviations, unclear: &[] };
         let report = report(&self.books, look).await?;
         let seal = self.books.seal(&news.cursor).await?;
-        let note = format!("{} new entries; seal {} of {} entries", news.seen, seal.seq, seal.entries);
+        let (last, now) = self.books.watermark(FULL).await?;
+        let full = last.map_or("never".to_owned(), |last| format!("{} h ago", (now - last) / 3_600_000));
+        let note =
+            format!("{} new entries; seal {} of {} entries; all were read {full}", news.seen, seal.seq, seal.entries);
         Ok(Sealed { report: CheckReport { note, ..report }, seal })
     }
 
@@ -150,6 +155,9 @@ impl ReconcileActivities {
         run: &str,
     ) -> Result<CheckReport, ActivityError> {
         let mut pass: FullPass = ctx.heartbeat_details().deserialize().ok().flatten().unwrap_or_default();
+        if pass.began_ms.is_none() {
+            pass.began_ms = Some(self.books.watermark(FULL).await.map_err(Failure::from)?.1);
+        }
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
         loop {
             let so_far = pass.clone();
@@ -165,7 +173,9 @@ impl ReconcileActivities {
             }
         }
         let closes_from_ms = (!pass.is_enough()).then_some(0);
-        let look = Look { check: "books", run, closes_from_ms, deviations: &pass.deviations, unclear: &[] };
+        // What a look at the new has found since this one began, this one may have come too early for.
+        let unclear = self.books.found_since("books", pass.began_ms.unwrap_or(0)).await.map_err(Failure::from)?;
+        let look = Look { check: "books", run, closes_from_ms, deviations: &pass.deviations, unclear: &unclear };
         let report = report(&self.books, look).await?;
         let (_, now) = self.books.watermark(FULL).await.map_err(Failure::from)?;
         self.books.watermark_set(FULL, now).await.map_err(Failure::from)?;
