@@ -118,7 +118,9 @@ BEGIN
     RETURN true;
 END $$;
 
--- What is wrong with an entry, by itself and after the one before it; null: nothing.
+-- What is wrong with an entry: by itself, after the one before it, and by its business row; null: nothing. `d` is what that row
+-- asks for under the entry's key, line and kind: one row at most, found by the business row's own key. A transition posts in the
+-- commit that writes the row, so whoever sees the one sees the other.
 CREATE VIEW entry_faults AS
     SELECT e.account, e.version, e.key, e.line, e.xid, e.d_transit,
            CASE WHEN e.counter LIKE 'house:%' THEN e.d_counter ELSE 0 END AS d_house,
@@ -132,9 +134,114 @@ CREATE VIEW entry_faults AS
                         e.key, e.line, e.kind, e.account, e.version, e.counter, e.d_available, e.d_locked, e.d_transit,
                         e.available_after, e.locked_after, e.at), 'UTF8'))
                    THEN 'its hash is not that of its fields and the entry before it'
+               WHEN (e.account, e.counter, e.d_available, e.d_locked, e.d_transit)
+                    IS DISTINCT FROM (d.account, d.counter, d.available, d.locked, d.transit)
+                   THEN 'no business row asks for it'
            END AS fault
       FROM entries AS e
-      LEFT JOIN entries AS b ON b.account = e.account AND b.version = e.version - 1;
+      LEFT JOIN entries AS b ON b.account = e.account AND b.version = e.version - 1
+      LEFT JOIN LATERAL (
+        SELECT p.account, m.counter, m.available, 0::numeric AS locked, m.transit
+          FROM payouts AS p,
+               LATERAL (VALUES ('payout_open', '/open', 1, NULL, -p.amount, p.amount, p.opened_at IS NOT NULL),
+                               ('payout_abandon', '/abandon', 1, NULL, p.amount, -p.amount,
+                                p.opened_at IS NOT NULL AND p.state = 'abandoned'),
+                               ('payout_return', '/return', 1, NULL, p.amount, -p.amount, p.state = 'returned'),
+                               ('payout_settle', '/settle', 1, 'world', 0, p.network_fee - p.amount, p.state = 'settled'),
+                               ('payout_fee', '/settle', 2, 'fees', 0, -p.network_fee, p.state = 'settled'))
+                   AS m (kind, suffix, line, counter, available, transit, has_been)
+         WHERE e.kind LIKE 'payout\_%' AND p.payout_id = regexp_replace(e.key, '/[a-z]+$', '')
+           AND (m.kind, p.payout_id || m.suffix, m.line) = (e.kind, e.key, e.line) AND m.has_been
+        UNION ALL
+        SELECT m.account, m.counter, m.available, 0, 0
+          FROM deposits AS d,
+               LATERAL (VALUES ('deposit', '', 1, d.account, 'world', d.amount, true),
+                               ('deposit_claim', '/claim', 1, d.account, 'suspense', -d.amount, d.state = 'claimed'),
+                               ('deposit_claim', '/claim', 2, d.claimed_by, 'suspense', d.amount, d.state = 'claimed'))
+                   AS m (kind, suffix, line, account, counter, available, has_been)
+         WHERE e.kind IN ('deposit', 'deposit_claim') AND d.venue = split_part(e.key, '/', 2)
+           AND d.deposit_id = substr(CASE e.kind WHEN 'deposit' THEN e.key ELSE regexp_replace(e.key, '/claim$', '') END,
+                                     length('deposit/' || split_part(e.key, '/', 2) || '/') + 1)
+           AND (m.kind, format('deposit/%s/%s%s', d.venue, d.deposit_id, m.suffix), m.line) = (e.kind, e.key, e.line)
+           AND m.has_been
+        UNION ALL
+        SELECT r.account, NULL, m.available, -m.available, 0
+          FROM reservations AS r,
+               LATERAL (VALUES ('reservation_open', '/open', -r.amount, r.account IS NOT NULL),
+                               ('reservation_release', '/release', r.released, r.state = 'released'))
+                   AS m (kind, suffix, available, has_been)
+         WHERE e.kind LIKE 'reservation\_%' AND r.reservation_id = regexp_replace(e.key, '^reservation/(.*)/[a-z]+$', '\1')
+           AND (m.kind, format('reservation/%s%s', r.reservation_id, m.suffix), 1) = (e.kind, e.key, e.line) AND m.has_been
+        UNION ALL
+        SELECT a.id, 'adjustment', (j.content ->> 'delta')::numeric, 0, 0
+          FROM adjustments AS j JOIN accounts AS a ON a.owner = j.content ->> 'user_id' AND a.asset = j.content ->> 'asset_id'
+         WHERE e.kind = 'adjustment' AND j.adjustment_id = substr(e.key, length('adjustment/') + 1)
+           AND ('adjustment/' || j.adjustment_id, 1) = (e.key, e.line)
+        UNION ALL
+        SELECT m.account, m.counter, m.available, -m.unlocked, m.transit
+          FROM fills AS f JOIN orders AS o USING (order_id),
+               LATERAL (SELECT CASE o.side WHEN 'sell' THEN o.quote ELSE o.base END AS asset,
+                               CASE o.side WHEN 'sell' THEN f.quote ELSE f.base END AS amount) AS gets,
+               LATERAL (VALUES ('fill_out', 1, 'market:' || o.venue, 0, f.reserved, 0, NULL, NULL),
+                               ('fill_in', 2, 'market:' || o.venue, f.credited, 0, 0, o.owner, gets.asset),
+                               ('fill_fee', 3, 'fees', CASE f.fee_asset WHEN gets.asset THEN -least(f.fee, f.credited) END,
+                                0, 0, o.owner, gets.asset),
+                               ('fill_suspended', 4, 'market:' || o.venue, gets.amount - f.credited, 0, 0, '~suspense', gets.asset),
+                               ('fill_house_fee', 5, 'house:' || o.venue, 0, 0, f.house_fee, o.owner, f.fee_asset),
+                               ('fill_house_fee', 6, 'fees', 0, 0, -f.house_fee, o.owner, f.fee_asset))
+                   AS leg (kind, line, counter, available, unlocked, transit, owner, asset),
+               LATERAL (SELECT leg.*, CASE leg.line
+                                   WHEN 1 THEN (SELECT account FROM reservations AS r WHERE r.reservation_id = o.reservation_id)
+                                   ELSE (SELECT id FROM accounts AS a WHERE a.owner = leg.owner AND a.asset = leg.asset)
+                               END AS account) AS m
+         WHERE e.kind LIKE 'fill\_%' AND f.order_id = split_part(e.key, '/', 2)
+           AND f.trade_id = substr(e.key, length('fill/' || split_part(e.key, '/', 2) || '/') + 1)
+           AND (m.kind, format('fill/%s/%s', f.order_id, f.trade_id), m.line) = (e.kind, e.key, e.line)
+        UNION ALL
+        SELECT (SELECT id FROM accounts AS a WHERE a.owner = m.owner AND a.asset = m.asset), m.counter, m.available, 0, m.transit
+          FROM suspended_fills AS f,
+               LATERAL (SELECT CASE f.side WHEN 'buy' THEN f.base_asset ELSE f.quote_asset END AS got,
+                               CASE f.side WHEN 'buy' THEN f.base ELSE f.quote END AS gained,
+                               CASE f.side WHEN 'buy' THEN f.quote_asset ELSE f.base_asset END AS gave,
+                               CASE f.side WHEN 'buy' THEN f.quote ELSE f.base END AS given) AS x,
+               LATERAL (VALUES
+                   ('in', '', 1, '~suspense', x.got, 'market:' || f.venue, x.gained, 0, true),
+                   ('out', '', 2, '~suspense', x.gave, 'house:' || f.venue, 0, x.given, true),
+                   ('out', '', 3, '~suspense', x.gave, 'market:' || f.venue, 0, -x.given, true),
+                   ('fee', '', 4, '~suspense', f.fee_asset, 'house:' || f.venue, 0, f.house_fee, true),
+                   ('fee', '', 5, '~suspense', f.fee_asset, 'fees', 0, -f.house_fee, true),
+                   ('given', '/give', 1, '~suspense', x.got, 'suspense', -x.gained, 0, f.given_to IS NOT NULL),
+                   ('given', '/give', 2, f.given_to, x.got, 'suspense', x.gained, 0, f.given_to IS NOT NULL),
+                   -- Taken back, from suspense or, where that was given away, by the house.
+                   ('in', '/back', 1, '~suspense', x.got, 'market:' || f.venue, CASE WHEN f.house_pays THEN 0 ELSE -x.gained END,
+                    CASE WHEN f.house_pays THEN -x.gained ELSE 0 END, f.order_id IS NOT NULL),
+                   ('in', '/back', 6, '~suspense', x.got, 'house:' || f.venue, 0, x.gained, f.order_id IS NOT NULL AND f.house_pays),
+                   ('out', '/back', 2, '~suspense', x.gave, 'house:' || f.venue, 0, -x.given, f.order_id IS NOT NULL),
+                   ('out', '/back', 3, '~suspense', x.gave, 'market:' || f.venue, 0, x.given, f.order_id IS NOT NULL),
+                   ('fee', '/back', 4, '~suspense', f.fee_asset, 'house:' || f.venue, 0, -f.house_fee, f.order_id IS NOT NULL),
+                   ('fee', '/back', 5, '~suspense', f.fee_asset, 'fees', 0, f.house_fee, f.order_id IS NOT NULL))
+                   AS m (kind, suffix, line, owner, asset, counter, available, transit, has_been)
+         WHERE e.kind LIKE 'suspended\_fill\_%' AND f.venue = split_part(e.key, '/', 2)
+           AND f.venue_order_id = split_part(e.key, '/', 3) AND f.trade_id = split_part(e.key, '/', 4)
+           AND ('suspended_fill_' || m.kind, concat_ws('/', 'suspended_fill', f.venue, f.venue_order_id, f.trade_id) || m.suffix, m.line)
+               = (e.kind, e.key, e.line)
+           AND m.has_been
+        UNION ALL
+        SELECT m.account, 'rewards:' || r.reward_id, m.amount, 0, 0
+          FROM rewards AS r,
+               LATERAL (VALUES ('reward_pool', 1, r.account, -r.amount),
+                               ('reward_fee', 2, (SELECT id FROM accounts AS a WHERE a.owner = '~house' AND a.asset = r.asset),
+                                r.platform_fee)) AS m (kind, line, account, amount)
+         WHERE e.kind IN ('reward_pool', 'reward_fee') AND r.reward_id = substr(e.key, length('reward/') + 1)
+           AND (m.kind, 'reward/' || r.reward_id, m.line) = (e.kind, e.key, e.line) AND r.state = 'distributed'
+        UNION ALL
+        SELECT a.id, 'rewards:' || r.reward_id, x.amount, 0, 0
+          FROM accounts AS a JOIN rewards AS r USING (asset) JOIN reward_allocations AS x USING (reward_id, owner)
+         WHERE e.kind = 'reward_credit' AND a.id = e.account AND r.reward_id = substr(e.key, length('reward/') + 1)
+           AND 'reward/' || r.reward_id = e.key AND r.state = 'distributed'
+           AND e.line = 2 + (SELECT count(*) FROM reward_allocations AS y
+                              WHERE y.reward_id = r.reward_id AND y.owner COLLATE "C" <= x.owner COLLATE "C")
+      ) AS d ON true;
 
 -- What is wrong with a balance, held against its last entry; null: nothing.
 CREATE VIEW account_faults AS
@@ -150,7 +257,8 @@ CREATE VIEW account_faults AS
 
 CREATE FUNCTION entry_deviations(p_faults entry_faults[]) RETURNS SETOF deviation
 LANGUAGE sql STABLE AS $$
-    SELECT 'entry_broken', format('entry/%s/%s', f.key, f.line), 'critical', f.fault, a.owner, a.asset,
+    SELECT CASE f.fault WHEN 'no business row asks for it' THEN 'entry_without_row' ELSE 'entry_broken' END,
+           format('entry/%s/%s', f.key, f.line), 'critical', f.fault, a.owner, a.asset,
            jsonb_build_object('why', f.fault, 'account', f.account, 'version', f.version)
       FROM unnest(p_faults) AS f JOIN accounts AS a ON a.id = f.account;
 $$;

@@ -127,7 +127,7 @@ pub struct Report {
 pub const CHECKS: [&str; 9] =
     ["adopt", "seal", "books", "transit", "reservations", "intents", "rewards", "outbox", "venues"];
 
-/// What a run is asked for. Without any input: everything, and a full pass of the books when one is due.
+/// What a run is asked for. Without any input: every check, and of the books' entries what is new.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReconcileRequest {
     /// The checks; empty: all of them.

@@ -8,7 +8,7 @@ use backstop_domain::reconcile::{Report, Seal};
 use backstop_workflows::{MAIN_QUEUE, RawInput, Reconcile, search};
 use clap::{Args, Subcommand, value_parser};
 use futures::{FutureExt, TryStreamExt, future::BoxFuture};
-use serde_json::Value;
+use serde_json::{Value, json};
 use temporalio_client::{
     Client, WorkflowExecution, WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowListOptions,
     WorkflowStartOptions,
@@ -18,6 +18,8 @@ use temporalio_client::{
 
 use crate::serve::{connect_temporal, register_search_attributes};
 
+/// From one reconciliation of all entries to the next, s: a day.
+const FULL_EVERY_S: u64 = 86_400;
 /// How many of the last runs are asked for their seal.
 const RUNS_MAX: usize = 20;
 
@@ -101,24 +103,28 @@ impl Apply {
     }
 }
 
-/// Has `Reconcile` run at fixed times, never two at once.
+/// Has `Reconcile` run at fixed times, never two of a schedule at once; and once a day another one of all entries, beside which
+/// the others go on.
 ///
 /// # Errors
 /// When Temporal can't be reached, or refuses.
 pub async fn apply(options: &Apply) -> Result<String> {
     let client = options.temporal.connect().await?;
-    let id = options.temporal.beside("reconcile");
-    let spec = ScheduleSpec::from_interval(Duration::from_secs(options.every_s));
-    let action = ScheduleAction::StartWorkflow {
-        workflow_type: "Reconcile".to_owned(),
-        task_queue: options.temporal.task_queue.clone(),
-        workflow_id: id.clone(),
-        input: None,
-    };
+    let all = json!({"checks": ["books"], "full": true});
+    let looks = schedule(&client, options, "reconcile", options.every_s, json!({})).await?;
+    Ok(looks + &schedule(&client, options, "reconcile-full", FULL_EVERY_S, all).await?)
+}
+
+async fn schedule(client: &Client, options: &Apply, name: &str, every_s: u64, input: Value) -> Result<String> {
+    let id = options.temporal.beside(name);
+    let spec = ScheduleSpec::from_interval(Duration::from_secs(every_s));
+    let action = ScheduleAction::start_workflow(Reconcile::run, RawInput::of(input), &options.temporal.task_queue, &id);
     let create = CreateScheduleOptions::builder()
         .action(action.clone())
         .spec(spec.clone())
         .overlap_policy(ScheduleOverlapPolicy::Skip)
+        // The first day is no exception.
+        .trigger_immediately(true)
         .build();
     let done = match client.create_schedule(&id, create).await {
         Ok(_) => "is there now",
@@ -132,7 +138,7 @@ pub async fn apply(options: &Apply) -> Result<String> {
         }
         Err(error) => return Err(error).context("creating the schedule"),
     };
-    Ok(format!("schedule {id}, every {} s: {done}\n", options.every_s))
+    Ok(format!("schedule {id}, every {every_s} s: {done}\n"))
 }
 
 /// Reconciles now, or takes part in a run by hand that is on its way, and waits for what it comes to.

@@ -95,8 +95,8 @@ impl Reconcile {
         if request.wants("venues") {
             venues::check(ctx, &plan.venues, &input).await;
         }
-        // The one that takes long keeps no other waiting.
-        if request.wants("books") && (request.full || plan.full_due) {
+        // The one that takes long keeps no other waiting: its schedule is its own.
+        if request.wants("books") && request.full {
             full(ctx, &input).await;
         }
         if ctx.cancellation_token().is_cancelled() {

@@ -144,7 +144,10 @@ impl ReconcileActivities {
         let look = input.look("books", None, &news.deviations);
         let report = report(&self.books, look).await?;
         let seal = self.books.seal(&news.cursor).await?;
-        let note = format!("{} new entries; seal {} of {} entries", news.seen, seal.seq, seal.entries);
+        let (last, now) = self.books.watermark(FULL).await?;
+        let full = last.map_or("never".to_owned(), |last| format!("{} h ago", (now - last) / 3_600_000));
+        let note =
+            format!("{} new entries; seal {} of {} entries; all were read {full}", news.seen, seal.seq, seal.entries);
         Ok(Sealed { report: CheckReport { note, ..report }, seal })
     }
 

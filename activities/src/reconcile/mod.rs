@@ -31,8 +31,6 @@ use crate::{
 pub const FREEZES_MAX: i32 = 10;
 /// How many findings a report shows.
 const SHOWN_MAX: i32 = 50;
-/// How long after a full pass the next one is due: a little less than a day, as runs do not begin on the second.
-const FULL_EVERY_MS: i64 = 23 * 3_600_000 + 3_000_000;
 /// The longest pause before a check that could not be made is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// When the last full pass was over.
@@ -58,8 +56,6 @@ impl CheckInput {
 /// What a run has to do.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
-    /// Whether a full pass of the books is due.
-    pub full_due: bool,
     /// The venues that there are.
     pub venues: Vec<String>,
     /// When it began, by the books' clock, in µs.
@@ -110,10 +106,7 @@ impl ReconcileActivities {
     #[activity(name = "reconcile_plan")]
     pub async fn plan(self: Arc<Self>, ctx: ActivityContext) -> Result<Plan, ActivityError> {
         beating(&ctx, LONGEST_PAUSE, async {
-            let (last, now) = self.books.watermark(FULL).await?;
-            let venues = self.books.venues().await?;
-            let began_us = self.books.now_us().await?;
-            Ok(Plan { full_due: last.is_none_or(|last| now - last > FULL_EVERY_MS), venues, began_us })
+            Ok(Plan { venues: self.books.venues().await?, began_us: self.books.now_us().await? })
         })
         .await
     }

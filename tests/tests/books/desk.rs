@@ -258,5 +258,9 @@ impl Desk {
     pub(crate) async fn assert_sound(&mut self) {
         let deviations = books_checker::check(&mut self.owner).await;
         assert!(deviations.is_empty(), "{deviations:#?}");
+        // Reconciliation has no other opinion.
+        let faults =
+            self.texts("SELECT format('%s/%s: %s', key, line, fault) FROM entry_faults WHERE fault IS NOT NULL");
+        assert_eq!(faults.await, Vec::<String>::new());
     }
 }

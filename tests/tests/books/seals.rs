@@ -161,6 +161,61 @@ async fn what_is_wrong_with_the_old_is_found_by_the_full_pass() {
     }
 }
 
+/// Whoever may post chains well whatever he likes; only the business row that it lacks tells.
+#[tokio::test]
+async fn an_entry_that_no_business_row_asks_for_is_found_however_well_it_is_chained() {
+    for (key, line, kind, counter, parts) in [
+        ("x", 1, "deposit_claim", "'suspense'", "-1, 0, 0"),
+        ("x", 1, "gift", "'world'", "1, 0, 0"),
+        ("deposit/binance/none", 1, "deposit", "'world'", "1, 0, 0"),
+        // In the name of a row that is there, beside what it asks for.
+        ("deposit/binance/d-1", 2, "deposit", "'world'", "1, 0, 0"),
+        ("deposit/binance/d-1/claim", 2, "deposit_claim", "'suspense'", "1, 0, 0"),
+        ("refund/settled/return", 1, "payout_return", "NULL", "0.2, 0, -0.2"),
+        ("refund/none/open", 1, "payout_open", "NULL", "-0.2, 0, 0.2"),
+        ("refund/open/settle", 1, "payout_settle", "'world'", "0, 0, -0.1"),
+        ("reservation/none/open", 1, "reservation_open", "NULL", "-1, 1, 0"),
+        ("adjustment/none", 1, "adjustment", "'adjustment'", "1, 0, 0"),
+        ("fill/none/BTCUSDT:1", 2, "fill_in", "'market:binance'", "1, 0, 0"),
+        ("suspended_fill/binance/1/BTCUSDT:1/give", 2, "suspended_fill_given", "'suspense'", "1, 0, 0"),
+        ("reward/none", 1, "reward_pool", "'rewards:none'", "-1, 0, 0"),
+        ("reward/none", 3, "reward_credit", "'rewards:none'", "1, 0, 0"),
+    ] {
+        let mut desk = Desk::open().await;
+        history(&desk).await;
+        news(&desk).await;
+        let of = "(SELECT id FROM accounts WHERE owner = 'bob' AND asset = 'BTC')";
+        let forge = format!("SELECT post('{key}', {line}, '{kind}', {of}, {counter}, {parts})");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(forge)).execute(&mut desk.owner).await.unwrap();
+        let found = format!("entry_without_row entry/{key}/{line}");
+        assert_eq!(news(&desk).await.0, [found.as_str()], "{kind}");
+        assert!(full(&desk).await.contains(&found), "{kind}");
+    }
+}
+
+/// A row says one amount on one account, and its entry has to be that.
+#[tokio::test]
+async fn an_entry_that_is_another_than_its_business_row_asks_for_is_found() {
+    for (damage, found) in [
+        ("UPDATE deposits SET amount = 2 WHERE deposit_id = 'd-1'", "entry/deposit/binance/d-1/1"),
+        ("UPDATE deposits SET account = 1 WHERE deposit_id = 'd-1'", "entry/deposit/binance/d-1/1"),
+        ("UPDATE deposits SET deposit_id = 'd-2' WHERE deposit_id = 'd-1'", "entry/deposit/binance/d-1/1"),
+        ("UPDATE payouts SET network_fee = 0.002 WHERE payout_id = 'refund/settled'", "entry/refund/settled/settle/2"),
+        (
+            "UPDATE payouts SET state = 'returned', network_fee = NULL WHERE payout_id = 'refund/settled'",
+            "entry/refund/settled/settle/1",
+        ),
+    ] {
+        let mut desk = Desk::open().await;
+        history(&desk).await;
+        news(&desk).await;
+        desk.damage(damage).await;
+        let seen = full(&desk).await;
+        assert!(seen.contains(&format!("entry_without_row {found}")), "{damage}: {seen:?}");
+        assert!(seen.iter().all(|found| found.starts_with("entry_without_row")), "{damage}: {seen:?}");
+    }
+}
+
 /// Makes bob's chain right again, whatever it says.
 const REHASH: &str = "
     DO $$
@@ -233,7 +288,8 @@ async fn what_is_in_transit_is_summed_up_over_all_pages_of_an_account() {
     sqlx::raw_sql("SET session_replication_role = replica").execute(&mut desk.owner).await.unwrap();
     let damage = "UPDATE payouts SET amount = 0.3, in_transit = 0.3 WHERE payout_id = 'refund/open'";
     sqlx::raw_sql(damage).execute(&mut desk.owner).await.unwrap();
-    assert_eq!(pages().await.0, ["account_differs account/alice/BTC"]);
+    let found = ["entry_without_row entry/refund/open/open/1", "account_differs account/alice/BTC"];
+    assert_eq!(pages().await.0, found);
 }
 
 /// What the house has paid is not added up from the beginning each time. Of what commits late nothing is left out, nor counted
@@ -279,7 +335,9 @@ async fn a_history_that_was_rewritten_as_a_whole_is_not_the_one_that_was_sealed(
         UPDATE entries SET available_after = 6 WHERE account = (SELECT id FROM accounts WHERE owner = 'bob' AND asset = 'BTC') AND version = 2;
         UPDATE accounts SET available = 6 WHERE owner = 'bob' AND asset = 'BTC'";
     desk.damage(&format!("{rewrite}; {REHASH}")).await;
-    assert_eq!(full(&desk).await, ["account_differs account/bob/BTC"]);
+    // Who is so thorough has to rewrite the business row as well.
+    let found = ["entry_without_row entry/deposit/binance/demo-bob-BTC/1", "account_differs account/bob/BTC"];
+    assert_eq!(full(&desk).await, found);
 }
 
 #[tokio::test]

@@ -38,18 +38,17 @@ async fn a_check_is_a_table_and_the_runs_own_status_has_a_row_for_each() {
 }
 
 #[tokio::test]
-async fn all_of_the_books_are_read_at_first_and_once_a_day() {
+async fn all_of_the_books_are_read_when_that_is_asked_for_and_it_is_told_when_that_was() {
     let world = World::new().await;
-    let reads_all = async || says(&world, &["check", "--only", "books"]).await.0.contains("all of the books");
-    assert!(reads_all().await);
-    assert!(!reads_all().await);
-    let mut owner = world.database.owner().await;
-    for (hours, due) in [(23, false), (1, true)] {
-        let earlier = "UPDATE watermarks SET at_ms = at_ms - $1 * 3600000 WHERE name = 'books/full'";
-        sqlx::query(earlier).bind(hours).execute(&mut owner).await.unwrap();
-        assert_eq!(reads_all().await, due, "{hours} hours later");
-    }
-    assert!(!reads_all().await);
+    let check = async |words: &[&str]| says(&world, &[&["check", "--only", "books"], words].concat()).await.0;
+    let text = check(&[]).await;
+    assert!(!text.contains("all of the books") && text.contains("all were read never"), "{text}");
+    let text = check(&["--full"]).await;
+    assert!(text.contains("all of the books"), "{text}");
+    let earlier = "UPDATE watermarks SET at_ms = at_ms - 5 * 3600000 WHERE name = 'books/full'";
+    sqlx::query(earlier).execute(&mut world.database.owner().await).await.unwrap();
+    let text = check(&[]).await;
+    assert!(!text.contains("all of the books") && text.contains("all were read 5 h ago"), "{text}");
 }
 
 #[tokio::test]

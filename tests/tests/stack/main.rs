@@ -50,7 +50,7 @@ fn the_stack_is_as_the_specification_allows_and_no_secret_stands_in_it() {
     for (name, healthy) in [
         ("temporal-db", true),
         ("temporal", true),
-        ("temporal-ui", false),
+        ("temporal-ui", true),
         ("books-db", true),
         ("simulator", true),
         ("worker", true),
