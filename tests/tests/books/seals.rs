@@ -303,15 +303,21 @@ async fn what_the_house_has_paid_is_summed_up_when_it_is_sealed() {
     }
     desk.fill("o-1", "1", ("0.04", "1200"), ("0.01", "BNB")).await;
     assert_eq!(desk.house().await, "-0.01");
+    // What is newer than a transaction that still runs is sealed, and read again.
     let mut late = desk.database.owner().await;
-    let fill = "BEGIN; SELECT fill_book('o-2', '1', 0.05, 1500, 0.0003, 'BTC')";
+    sqlx::raw_sql("BEGIN; SELECT deposit_credit('binance', 'late', 'bob', 'BTC', 1)").execute(&mut late).await.unwrap();
+    desk.fill("o-1", "2", ("0.04", "1200"), ("0.02", "BNB")).await;
+    news(&desk).await;
+    assert_eq!((desk.texts(sums).await, desk.house().await.as_str()), (vec!["alice BNB -0.03".to_owned()], "-0.03"));
+    // What was not committed when it was sealed is not lost.
+    let fill = "COMMIT; BEGIN; SELECT fill_book('o-2', '1', 0.05, 1500, 0.0003, 'BTC')";
     sqlx::raw_sql(fill).execute(&mut late).await.unwrap();
     news(&desk).await;
-    assert_eq!((desk.texts(sums).await, desk.house().await.as_str()), (vec!["alice BNB -0.01".to_owned()], "-0.01"));
+    assert_eq!(desk.house().await, "-0.03");
     sqlx::raw_sql("COMMIT").execute(&mut late).await.unwrap();
-    desk.fill("o-1", "2", ("0.04", "1200"), ("0.02", "BNB")).await;
     assert_eq!(desk.house().await, "-0.0303");
     news(&desk).await;
+    assert_eq!(desk.house().await, "-0.0303");
     desk.fill("o-1", "3", ("0.02", "600"), ("0.04", "BNB")).await;
     assert_eq!(desk.house().await, "-0.0703");
     assert_eq!(full(&desk).await, Vec::<String>::new());
