@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)/debug
 
 SOAK := INTENTS STRATEGIES SEED KILL_EVERY_MS STARTED_AHEAD VENUE_GATE GLOBAL_GATE
 
-.PHONY: dev test fault-matrix soak bench tools build clean-state
+.PHONY: dev test fault-matrix soak clean-load bench tools build clean-state
 
 dev: build ## everything on this machine; Ctrl-C stops it
 	@$(TARGET)/backstop dev
@@ -19,6 +19,9 @@ fault-matrix: build ## every saga by every fault; CELL='refund/killed' runs a pa
 
 soak: build ## ten thousand intents at three venues, through two workers that are killed in turn; INTENTS=1000 SEED=2 and more
 	@$(foreach name,$(SOAK),$(name)='$($(name))') $(TARGET)/with-servers $(TARGET)/soak
+
+clean-load: build ## ten minutes of load under which no check may find anything; SECONDS=60 for less
+	@CUSTODY_LOAD_S='$(or $(SECONDS),600)' $(TARGET)/with-servers cargo test --workspace --locked --test custody load:: -- --nocapture
 
 bench: build ## how much of a venue's pace several processes use, and what reconciling a million entries costs
 	@$(TARGET)/with-servers $(TARGET)/bench-pacing

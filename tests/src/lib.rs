@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 
 pub mod books_checker;
+pub mod corruption;
 pub mod custody;
 mod database;
 pub mod exchange;

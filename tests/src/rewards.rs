@@ -17,6 +17,13 @@ impl World {
         pool
     }
 
+    /// The same, of which the exchange knows.
+    pub async fn true_pool(&self, amount: &str) -> String {
+        let pool = self.pool(amount).await;
+        self.exchange.deposit_as(&pool, "", "BTC", amount, 1).await;
+        pool
+    }
+
     /// A reward with an id of its own, in thirds for three users of its own, of which the platform keeps a hundredth.
     pub fn reward(&self, pool: &str, amount: &str) -> Value {
         let id = Uuid::now_v7();

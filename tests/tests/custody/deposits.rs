@@ -101,7 +101,8 @@ async fn one_that_the_venue_does_not_have_or_has_otherwise() {
     world.exchange.deposit_as("made-up", "", "BTC", "0.5", 1).await;
     finds_nothing(&world).await;
     damage(&world, "UPDATE deposits SET amount = 0.6 WHERE deposit_id = 'made-up'".into()).await;
-    finds(&world, &["Critical deposit_differs deposit/binance/made-up".to_owned()]).await;
+    let entry = "Critical entry_without_row entry/deposit/binance/made-up/1";
+    finds(&world, &["Critical deposit_differs deposit/binance/made-up".to_owned(), entry.to_owned()]).await;
     assert_eq!(frozen(&world).await, [account]);
     damage(&world, "UPDATE deposits SET amount = 0.5 WHERE deposit_id = 'made-up'".into()).await;
     finds_nothing(&world).await;

@@ -1,7 +1,7 @@
 //! Goal: whatever the venue's orders and trades say otherwise than the books is found, and the account concerned frozen.
 
 use backstop::stack::wait_until;
-use backstop_tests::{World, custody::now_ms, trading::Strategy, world::DEADLINE};
+use backstop_tests::{World, corruption::Seeded, custody::now_ms, trading::Strategy, world::DEADLINE};
 use serde_json::json;
 
 use crate::{check, damage, finds, finds_nothing, frozen};
@@ -45,7 +45,8 @@ async fn one_that_is_open_there_only() {
     finds_nothing(&world).await;
     let order = world.place(&strategy, "sell", "110000", "0.1", true).await;
     damage(&world, format!("UPDATE orders SET state = 'ended' WHERE order_id = '{order}'")).await;
-    finds(&world, &[format!("Critical order_open_at_venue order/{order}")]).await;
+    let orphaned = format!("Critical reservation_orphaned reservation/order/{order}");
+    finds(&world, &[format!("Critical order_open_at_venue order/{order}"), orphaned]).await;
     assert_eq!(frozen(&world).await, [account(&strategy)]);
     damage(&world, format!("UPDATE orders SET state = 'placed' WHERE order_id = '{order}'")).await;
     finds_nothing(&world).await;
@@ -137,41 +138,61 @@ async fn its_executed_quantity_and_each_of_its_fills() {
     let extra = format!(
         "INSERT INTO fills SELECT (jsonb_populate_record(f, '{{\"trade_id\": \"BTCUSDT:999\"}}')).* FROM fills AS f {of}"
     );
+    let entry = |line: u8| format!("Critical entry_without_row entry/{fill}/{line}");
+    let one = |found: String| vec![format!("Critical {found}")];
     // What was booked and not traded may be in what it gave, or in what it got.
-    let (given, both) = (&["BTC"][..], &["BTC", "USDT"][..]);
-    for (spoil, found, assets, undo) in [
+    let both = vec![account(&strategy), format!("{} USDT", strategy.user)];
+    for (damage, found, undo, frozen) in [
         (
             format!("UPDATE orders SET executed = 0.05 {of}"),
-            format!("order_executed_differs order/{order}"),
-            both,
+            one(format!("order_executed_differs order/{order}")),
             format!("UPDATE orders SET executed = 0.04 {of}"),
+            both.clone(),
         ),
         (
             format!("UPDATE fills SET base = base * 2 {of}"),
-            format!("fill_differs {fill}"),
-            both,
+            one(format!("fill_differs {fill}")),
             format!("UPDATE fills SET base = base / 2 {of}"),
+            both.clone(),
         ),
         (
             format!("CREATE TABLE kept AS SELECT * FROM fills {of}; DELETE FROM fills {of}"),
-            format!("fill_missing {fill}"),
-            given,
+            [one(format!("fill_missing {fill}")), vec![entry(1), entry(2), entry(3)]].concat(),
             "INSERT INTO fills SELECT * FROM kept".to_owned(),
+            both.clone(),
         ),
         (
             extra,
-            format!("fill_without_trade {stray}"),
-            both,
+            one(format!("fill_without_trade {stray}")),
             format!("DELETE FROM fills {of} AND trade_id = 'BTCUSDT:999'"),
+            both,
         ),
     ] {
-        damage(&world, spoil).await;
-        finds(&world, &[format!("Critical {found}")]).await;
-        let accounts: Vec<String> = assets.iter().map(|asset| format!("{} {asset}", strategy.user)).collect();
-        assert_eq!(frozen(&world).await, accounts, "{found}");
-        damage(&world, undo).await;
-        finds_nothing(&world).await;
+        world.is_found(&Seeded { damage, undo, found, frozen }).await;
     }
+}
+
+/// It was never sent, say the books; the venue has traded it.
+#[tokio::test]
+async fn one_that_is_over_here_before_it_was_sent_and_has_traded_there() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let order = world.place(&strategy, "sell", "110000", "0.1", true).await;
+    world.exchange.fill(&order, json!({"qty": "0.04"})).await;
+    world.exchange.end_order(&order, 0).await;
+    finds_nothing(&world).await;
+    let state = |set: &str| format!("UPDATE orders SET {set} WHERE order_id = '{order}'");
+    let found = vec![
+        format!("Critical order_executed_differs order/{order}"),
+        format!("Critical fill_missing fill/{order}/BTCUSDT:1"),
+        format!("Critical reservation_orphaned reservation/order/{order}"),
+        // What has moved there, nobody is about to book.
+        "Critical custody_differs asset/BTC".to_owned(),
+        "Critical custody_differs asset/USDT".to_owned(),
+    ];
+    let damage = state("state = 'abandoned', signed_at = NULL");
+    let undo = state("state = 'placed', signed_at = deadline - interval '1 s'");
+    world.is_found(&Seeded { damage, undo, found, frozen: vec![account(&strategy)] }).await;
 }
 
 /// A trade that nobody has booked yet is on its way, unless it is old.

@@ -75,10 +75,13 @@ async fn one_of_another_amount_and_one_that_nobody_has_asked_for() {
     let refund = world.true_refund().await;
     let id = payout_id(&refund);
     assert_eq!(world.run(&refund).await.kind(), "settled");
-    let differs = format!("Critical payout_amount_differs {id}");
-    for (column, wrong, right) in [("amount", "0.2500001", "0.25"), ("network_fee", "0.0004", "0.0005")] {
+    for (column, wrong, right, entries) in [
+        ("amount", "0.2500001", "0.25", ["open/1", "settle/1"]),
+        ("network_fee", "0.0004", "0.0005", ["settle/1", "settle/2"]),
+    ] {
         damage(&world, format!("UPDATE payouts SET {column} = {wrong} WHERE payout_id = '{id}'")).await;
-        finds(&world, std::slice::from_ref(&differs)).await;
+        let entries = entries.map(|entry| format!("Critical entry_without_row entry/{id}/{entry}"));
+        finds(&world, &[&entries[..], &[format!("Critical payout_amount_differs {id}")]].concat()).await;
         assert_eq!(frozen(&world).await, [account(&refund)]);
         damage(&world, format!("UPDATE payouts SET {column} = {right} WHERE payout_id = '{id}'")).await;
         finds_nothing(&world).await;

@@ -1,122 +1,322 @@
-//! Goal: each kind of damage to the books is found by its check, as that and nothing else, and is over when it is undone.
+//! Goal: each kind of damage to the books is found by its check, as that and nothing else, in a run of every check over all of
+//! the books; it freezes its account and no other, and is over when it is undone.
 
 use backstop::stack::wait_until;
-use backstop_tests::{World, world::DEADLINE};
-use serde_json::Value;
+use backstop_tests::{World, corruption::Seeded, rewards::reward_workflow, world::DEADLINE};
 
 use crate::{check, damage, found, says};
+
+fn critical(kind: &str, subject: &str) -> String {
+    format!("Critical {kind} {subject}")
+}
+
+async fn text(world: &World, sql: &'static str, of: &str) -> String {
+    sqlx::query_scalar(sql).bind(of).fetch_one(&mut world.database.owner().await).await.unwrap()
+}
+
+async fn are_found(world: &World, table: Vec<(String, String, Vec<String>, Vec<String>)>) {
+    for (damage, undo, found, frozen) in table {
+        world.is_found(&Seeded { damage, undo, found, frozen }).await;
+    }
+}
 
 /// A refund whose money is in transit, and its user.
 async fn under_way(world: &World) -> (String, String) {
     world.arm("venue_confirm.before", "hang");
-    let refund = world.refund().await;
+    let refund = world.true_refund().await;
     let id = world.start(&refund).await;
     world.held_at("venue_confirm.before").await;
     (id, refund["user_id"].as_str().unwrap().to_owned())
 }
 
-/// Does the damage, sees what it is found as, undoes it, and sees that nothing is left.
-async fn is_found(world: &World, done: String, undone: String, as_what: &[String]) {
-    damage(world, done.clone()).await;
-    assert_eq!(found(world).await, as_what, "{done}");
-    damage(world, undone).await;
-    assert_eq!(found(world).await, Vec::<String>::new(), "after {done}");
-}
-
 #[tokio::test]
 async fn a_payout_whose_transit_is_not_that_of_its_entries_and_one_that_stands_still() {
     let world = World::new().await;
-    let (id, _) = under_way(&world).await;
-    assert_eq!(found(&world).await, Vec::<String>::new());
-    let amount =
-        |amount: &str| format!("UPDATE payouts SET amount = {amount}, in_transit = {amount} WHERE payout_id = '{id}'");
-    is_found(&world, amount("0.3"), amount("0.25"), &[format!("payout_transit_differs {id}")]).await;
-    let since = |when: &str| format!("UPDATE payouts SET changed_at = {when} WHERE payout_id = '{id}'");
-    is_found(&world, since("now() - interval '3 hours'"), since("now()"), &[format!("payout_stuck {id}")]).await;
-    let unsent = |state: &str, age: &str| {
-        format!("UPDATE payouts SET state = '{state}', changed_at = now() - interval '{age}' WHERE payout_id = '{id}'")
-    };
-    let stuck = [format!("payout_stuck {id}")];
-    is_found(&world, unsent("opened", "20 minutes"), unsent("attempted", "0"), &stuck).await;
+    let (id, user) = under_way(&world).await;
+    world.finds(&[]).await;
+    let payout = |set: &str| format!("UPDATE payouts SET {set} WHERE payout_id = '{id}'");
+    let stuck = || vec![format!("Warning payout_stuck {id}")];
+    are_found(
+        &world,
+        vec![
+            (
+                payout("amount = 0.3, in_transit = 0.3"),
+                payout("amount = 0.25, in_transit = 0.25"),
+                vec![
+                    critical("payout_transit_differs", &id),
+                    critical("account_differs", &format!("account/{user}/BTC")),
+                    critical("entry_without_row", &format!("entry/{id}/open/1")),
+                    // The exchange was asked for the other amount.
+                    critical("payout_amount_differs", &id),
+                ],
+                vec![format!("{user} BTC")],
+            ),
+            (payout("changed_at = now() - interval '3 hours'"), payout("changed_at = now()"), stuck(), Vec::new()),
+            (
+                payout("state = 'opened', changed_at = now() - interval '20 minutes'"),
+                payout("state = 'attempted', changed_at = now()"),
+                // And sent, says the exchange.
+                [stuck(), vec![critical("withdrawal_without_attempt", &id)]].concat(),
+                Vec::new(),
+            ),
+        ],
+    )
+    .await;
     world.disarm("venue_confirm.before");
-    assert_eq!(world.ended(&id).await.kind(), "settled");
-    assert_eq!(found(&world).await, Vec::<String>::new());
+    world.reaches(&id, "settled").await;
+    world.finds(&[]).await;
 }
 
 #[tokio::test]
 async fn a_reservation_that_belongs_to_nothing_and_a_balance_that_is_locked_for_nobody() {
     let world = World::new().await;
-    let strategy = world.strategy().await;
+    let strategy = world.true_strategy().await;
     let order = world.place(&strategy, "buy", "1000", "0.1", true).await;
-    assert_eq!(found(&world).await, Vec::<String>::new());
+    world.finds(&[]).await;
     let account = format!("account/{}/USDT", strategy.user);
+    let frozen = || vec![format!("{} USDT", strategy.user)];
     let locked = |by: &str| {
         format!("UPDATE accounts SET locked = locked {by} WHERE owner = '{}' AND asset = 'USDT'", strategy.user)
     };
-    is_found(&world, locked("+ 1"), locked("- 1"), &[format!("locked_differs {account}")]).await;
     let state = |state: &str| format!("UPDATE orders SET state = '{state}' WHERE order_id = '{order}'");
-    let mut owner = world.database.owner().await;
-    let reservation: String = sqlx::query_scalar("SELECT reservation_id FROM orders WHERE order_id = $1")
-        .bind(&order)
-        .fetch_one(&mut owner)
-        .await
-        .unwrap();
-    is_found(&world, state("ended"), state("placed"), &[format!("reservation_orphaned reservation/{reservation}")])
-        .await;
-    let open = |set: &str| format!("UPDATE reservations SET {set} WHERE reservation_id = '{reservation}'");
-    let lost = [format!("locked_differs {account}"), format!("order_without_reservation order/{order}")];
-    is_found(
+    let reservation = |set: &str| format!("UPDATE reservations SET {set} WHERE reservation_id = 'order/{order}'");
+    are_found(
         &world,
-        open("state = 'released', remaining = 0, released = 100"),
-        open("state = 'open', remaining = 100, released = 0"),
-        &lost,
+        vec![
+            (
+                locked("+ 1"),
+                locked("- 1"),
+                vec![
+                    critical("locked_differs", &account),
+                    critical("account_differs", &account),
+                    // One more is owed than the exchange holds.
+                    critical("custody_differs", "asset/USDT"),
+                ],
+                frozen(),
+            ),
+            (
+                state("ended"),
+                state("placed"),
+                vec![
+                    critical("reservation_orphaned", &format!("reservation/order/{order}")),
+                    critical("order_open_at_venue", &format!("order/{order}")),
+                ],
+                frozen(),
+            ),
+            (
+                reservation("state = 'released', remaining = 0, released = 100"),
+                reservation("state = 'open', remaining = 100, released = 0"),
+                vec![
+                    critical("locked_differs", &account),
+                    critical("order_without_reservation", &format!("order/{order}")),
+                ],
+                frozen(),
+            ),
+        ],
     )
     .await;
 }
 
 #[tokio::test]
-async fn an_intent_that_stands_still_or_was_done_without_being_processed() {
+async fn an_intent_that_was_done_without_being_processed_or_disagrees_with_its_order() {
     let world = World::new().await;
-    let strategy = world.strategy().await;
+    let strategy = world.true_strategy().await;
     let intent = world.intent(&strategy, "buy", "1000", "0.1");
     let id = intent["intent_id"].as_str().unwrap().to_owned();
     assert_eq!(world.run_any("ExecuteIntent", &format!("intent/{id}"), &intent).await.kind(), "done");
-    assert_eq!(found(&world).await, Vec::<String>::new());
-    let inconsistent = [format!("intent_inconsistent intent/{id}")];
+    world.finds(&[]).await;
+    let order = text(&world, "SELECT order_id FROM intents WHERE intent_id = $1", &id).await;
+    let inconsistent = || critical("intent_inconsistent", &format!("intent/{id}"));
+    let frozen = || vec![format!("{} USDT", strategy.user)];
     let gone = format!("DELETE FROM receipts WHERE key = '{id}'");
     let back = format!("INSERT INTO receipts (consumer, key) VALUES ('ExecuteIntent', '{id}')");
-    is_found(&world, gone.clone(), back.clone(), &inconsistent).await;
     let failed = |state: &str| format!("UPDATE intents SET state = '{state}' WHERE intent_id = '{id}'");
-    is_found(&world, failed("failed"), failed("done"), &inconsistent).await;
-    let unprocessed = format!("{}; {gone}", failed("failed"));
-    is_found(&world, unprocessed, format!("{}; {back}", failed("done")), &inconsistent).await;
-    for other in ["attempted", "void"] {
-        let order = |state: &str| {
-            format!(
-                "UPDATE orders SET state = '{state}' WHERE order_id = (SELECT order_id FROM intents WHERE intent_id = '{id}')"
-            )
-        };
-        damage(&world, order(other)).await;
-        assert!(found(&world).await.contains(&inconsistent[0]), "{other}");
-        damage(&world, order("placed")).await;
-        assert_eq!(found(&world).await, Vec::<String>::new());
+    let order_is = |state: &str| format!("UPDATE orders SET state = '{state}' WHERE order_id = '{order}'");
+    are_found(
+        &world,
+        vec![
+            (gone.clone(), back.clone(), vec![inconsistent()], frozen()),
+            (failed("failed"), failed("done"), vec![inconsistent()], frozen()),
+            (
+                format!("{}; {gone}", failed("failed")),
+                format!("{}; {back}", failed("done")),
+                vec![inconsistent()],
+                frozen(),
+            ),
+            (order_is("attempted"), order_is("placed"), vec![inconsistent()], frozen()),
+            (
+                order_is("void"),
+                order_is("placed"),
+                vec![
+                    inconsistent(),
+                    critical("reservation_orphaned", &format!("reservation/order/{order}")),
+                    critical("order_open_at_venue", &format!("order/{order}")),
+                ],
+                frozen(),
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_intent_that_stands_still() {
+    let world = World::new().await;
+    let strategy = world.true_strategy().await;
+    let intent = world.intent(&strategy, "buy", "1000", "0.1");
+    let id = intent["intent_id"].as_str().unwrap().to_owned();
+    world.arm("venue_place.before", "hang");
+    world.start_any("ExecuteIntent", &format!("intent/{id}"), &intent).await;
+    world.held_at("venue_place.before").await;
+    let since = |when: &str| format!("UPDATE intents SET changed_at = {when} WHERE intent_id = '{id}'");
+    let stale = vec![format!("Warning intent_stale intent/{id}")];
+    are_found(&world, vec![(since("now() - interval '1 hour'"), since("now()"), stale, Vec::new())]).await;
+    world.disarm("venue_place.before");
+    world.intent_is(&intent, "done").await;
+    world.finds(&[]).await;
+}
+
+#[tokio::test]
+async fn an_entry_a_balance_and_a_seal_that_were_rewritten() {
+    let world = World::new().await;
+    let refund = world.true_refund().await;
+    world.finds(&[]).await;
+    let user = refund["user_id"].as_str().unwrap().to_owned();
+    assert_eq!(world.run(&refund).await.kind(), "settled");
+    world.finds(&[]).await;
+    let entry = text(
+        &world,
+        "SELECT key FROM entries AS e JOIN accounts AS a ON a.id = account
+                               WHERE owner = $1 AND asset = 'BTC' AND e.version = 1",
+        &user,
+    )
+    .await;
+    let rewritten = |set: &str| format!("UPDATE entries SET {set} WHERE key = '{entry}'");
+    let account = |set: &str| format!("UPDATE accounts SET {set} WHERE owner = '{user}' AND asset = 'BTC'");
+    let seal =
+        |what: &str| format!("UPDATE seals SET digest = digest_of.kept FROM ({what}) AS digest_of WHERE seq = 1");
+    let broken = || vec![critical("entry_broken", &format!("entry/{entry}/1"))];
+    let differs = || critical("account_differs", &format!("account/{user}/BTC"));
+    let frozen = || vec![format!("{user} BTC")];
+    are_found(
+        &world,
+        vec![
+            (rewritten("kind = 'gift'"), rewritten("kind = 'deposit'"), broken(), frozen()),
+            (rewritten("d_available = 5"), rewritten("d_available = 1"), broken(), frozen()),
+            (
+                account("available = available + 1"),
+                account("available = available - 1"),
+                vec![differs(), critical("custody_differs", "asset/BTC")],
+                frozen(),
+            ),
+            (account("head = head || '\\x00'"), account("head = substr(head, 1, 32)"), vec![differs()], frozen()),
+            (
+                format!(
+                    "CREATE TABLE kept_seal AS SELECT digest AS kept FROM seals WHERE seq = 1; {}",
+                    seal("SELECT '\\x00'::bytea AS kept")
+                ),
+                seal("SELECT kept FROM kept_seal"),
+                // The next one is made over it.
+                vec![critical("seal_broken", "seal/1"), critical("seal_broken", "seal/2")],
+                Vec::new(),
+            ),
+        ],
+    )
+    .await;
+}
+
+/// One user's money made another's, by whoever may post: everything adds up.
+#[tokio::test]
+async fn entries_that_no_business_row_asks_for() {
+    let world = World::new().await;
+    let (from, to) = (world.depositor().await, world.depositor().await);
+    world.finds(&[]).await;
+    let post = |line: u8, user: &str, amount: &str| {
+        format!(
+            "SELECT post('deposit/binance/forged/claim', {line}, 'deposit_claim',
+                         (SELECT id FROM accounts WHERE owner = '{user}' AND asset = 'BTC'), 'suspense', {amount}, 0, 0)"
+        )
+    };
+    let forged = |line: u8| critical("entry_without_row", &format!("entry/deposit/binance/forged/claim/{line}"));
+    world
+        .is_found(&Seeded {
+            damage: format!("{}; {}", post(1, &from, "-1"), post(2, &to, "1")),
+            undo: String::new(),
+            found: vec![forged(1), forged(2)],
+            frozen: vec![format!("{from} BTC"), format!("{to} BTC")],
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_reward_whose_parts_are_not_its_amount_or_not_its_credits() {
+    let world = World::new().await;
+    let pool = world.true_pool("0.5").await;
+    let reward = world.reward(&pool, "0.1");
+    let id = reward_workflow(&reward);
+    assert_eq!(world.run_any("DistributeReward", &id, &reward).await.kind(), "distributed");
+    world.finds(&[]).await;
+    let users: Vec<&String> = reward["shares"].as_object().unwrap().keys().collect();
+    let (pool, house) = (format!("~rewards:{pool} BTC"), "~house BTC".to_owned());
+    let part = |by: &str| format!("UPDATE reward_allocations SET amount = amount {by} WHERE owner = '{}'", users[0]);
+    let entry = |line: usize| critical("entry_without_row", &format!("entry/{id}/{line}"));
+    let differ = || critical("reward_credits_differ", &id);
+    let first = || vec![pool.clone(), format!("{} BTC", users[0])];
+    let everyone: Vec<String> = users.iter().map(|user| format!("{user} BTC")).chain([pool.clone(), house]).collect();
+    are_found(
+        &world,
+        vec![
+            (
+                part("+ 0.00000001"),
+                part("- 0.00000001"),
+                vec![differ(), critical("reward_over_allocated", &id), entry(3)],
+                first(),
+            ),
+            (
+                part("- 0.00000001"),
+                part("+ 0.00000001"),
+                vec![differ(), critical("reward_under_allocated", &id), entry(3)],
+                first(),
+            ),
+            (
+                "UPDATE rewards SET reward_id = 'other'; UPDATE reward_allocations SET reward_id = 'other'".to_owned(),
+                format!("UPDATE rewards SET reward_id = substr('{id}', 8); UPDATE reward_allocations SET reward_id = substr('{id}', 8)"),
+                [vec![critical("reward_unknown", &id), critical("reward_credits_differ", "reward/other")],
+                 (1..=5).map(entry).collect()].concat(),
+                everyone,
+            ),
+        ],
+    )
+    .await;
+}
+
+/// That is not single accounts that are wrong.
+#[tokio::test]
+async fn more_accounts_than_one_run_may_freeze() {
+    let world = World::new().await;
+    let mut users = Vec::new();
+    for _ in 0..12 {
+        users.push(world.depositor().await);
     }
-    let waiting = format!(
-        "UPDATE intents SET state = 'claimed', ended_at = NULL, changed_at = now() - interval '1 hour' WHERE intent_id = '{id}';
-         DELETE FROM receipts WHERE key = '{id}'"
-    );
-    let over = format!(
-        "UPDATE intents SET state = 'done', ended_at = now(), changed_at = now() WHERE intent_id = '{id}';
-         INSERT INTO receipts (consumer, key) VALUES ('ExecuteIntent', '{id}') ON CONFLICT DO NOTHING"
-    );
-    // Without its workflow it would be started again, and finished, before anybody looks.
-    damage(&world, waiting).await;
-    let only = ["check", "--json", "--only", "intents"];
-    let (text, status) = says(&world, &only).await;
-    let report: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((report["findings"][0]["kind"].as_str(), status), (Some("intent_stale"), 0), "{text}");
-    damage(&world, over).await;
-    assert_eq!(found(&world).await, Vec::<String>::new());
+    world.finds(&[]).await;
+    let halts = "SELECT count(*)::text FROM halts WHERE scope = $1 AND payouts";
+    world.books_say(halts, "all", "0").await;
+    world.damage("UPDATE accounts SET head = '\\x00' WHERE asset = 'BTC' AND owner LIKE 'u-%'").await;
+    let mut expected: Vec<String> =
+        users.iter().map(|user| critical("account_differs", &format!("account/{user}/BTC"))).collect();
+    let report = world.check_everything().await;
+    let found: Vec<&str> = report.findings.iter().map(|finding| finding.kind.as_str()).collect();
+    assert_eq!(found.iter().filter(|kind| **kind == "account_differs").count(), 12, "{report:?}");
+    assert_eq!(found.iter().filter(|kind| **kind == "too_many_deviations").count(), 1, "{report:?}");
+    assert_eq!((found.len(), report.open_critical), (13, 13), "{report:?}");
+    world.books_say(halts, "all", "1").await;
+    assert_eq!(world.frozen().await.len(), 10);
+    // The next run freezes those that this one could not, and halts nothing again.
+    assert!(says(&world, &["resume", "--all", "--by", "olga", "--reason", "ticket 3"]).await.0.contains("No halt"));
+    expected.push(critical("too_many_deviations", "books"));
+    world.finds(&expected).await;
+    assert_eq!(world.frozen().await.len(), 2);
+    world.books_say(halts, "all", "0").await;
 }
 
 /// The books' own check, its freeze, what that keeps from happening and what it does not, and the way out.

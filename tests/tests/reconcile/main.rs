@@ -3,6 +3,7 @@
 
 mod damage;
 mod kills;
+mod kinds;
 mod outbox;
 mod restored;
 mod rewards;

@@ -1,6 +1,7 @@
 //! Goal: an operator's words are understood or refused at once, by the name of what is wrong with them.
 
 use backstop_tests::World;
+use serde_json::Value;
 
 use crate::says;
 
@@ -35,6 +36,16 @@ async fn a_check_is_a_table_and_the_runs_own_status_has_a_row_for_each() {
     let id = world.queue().replace("backstop", "reconcile-now/full");
     let shown = world.status_of(&id).await;
     assert!(shown.steps.len() >= 7 && shown.state == "nothing is wrong", "{shown:?}");
+    // As the UI shows it.
+    let metadata: Value = world.query_of(&id, "__temporal_workflow_metadata").await;
+    let details = metadata["currentDetails"].as_str().unwrap_or_else(|| panic!("{metadata}"));
+    assert!(
+        details.starts_with("**reconcile**: nothing is wrong\n\n| step | state | undo | note |\n|---|---|---|---|\n"),
+        "{details}"
+    );
+    for step in &shown.steps {
+        assert!(details.contains(&format!("\n| {} | done | none", step.step)), "{}: {details}", step.step);
+    }
 }
 
 #[tokio::test]
