@@ -271,10 +271,10 @@ END $$;
 CREATE FUNCTION refuse_unsigned(p_by text, p_reason text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF coalesce(p_by, '') = '' THEN
+    IF coalesce(trim(p_by), '') = '' THEN
         PERFORM refuse_input('by', 'who decides this');
     END IF;
-    IF coalesce(p_reason, '') = '' THEN
+    IF coalesce(trim(p_reason), '') = '' THEN
         PERFORM refuse_input('reason', 'why');
     END IF;
 END $$;

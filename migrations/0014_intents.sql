@@ -140,7 +140,7 @@ BEGIN
                        jsonb_build_object('field', 'strategy_key', 'subject', p_content ->> 'strategy_key'));
     END IF;
     IF p_content ->> 'user_id' IS DISTINCT FROM s.owner THEN
-        PERFORM refuse_input('user_id', format('the user whose strategy %s is', s.strategy_key));
+        PERFORM refuse_input('user_id', format('the owner of strategy %s', s.strategy_key));
     END IF;
     IF p_content ->> 'venue' IS DISTINCT FROM s.venue THEN
         PERFORM refuse_input('venue', format('%s, where strategy %s trades', s.venue, s.strategy_key));

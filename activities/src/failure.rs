@@ -1,6 +1,6 @@
 //! How the activities' errors show in Temporal: a refusal is final, everything else is tried again.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use backstop_domain::Refusal;
 use temporalio_sdk::{ApplicationFailure, activities::ActivityError};
@@ -41,6 +41,15 @@ impl Failure {
         match self {
             Self::Again { kind, message, after: None } => Self::Again { kind, message, after: Some(pause) },
             other => other,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Final { message, .. } | Self::Again { message, .. } => f.write_str(message),
         }
     }
 }

@@ -144,7 +144,7 @@ impl ObservationActivities {
         let payouts = payouts::check(&self.books, self.venue.as_ref(), self.visibility, &input).await;
         let orders = orders::check_open(&self.books, self.market.as_ref(), &input).await;
         let (payouts, orders) = (payouts?.deviations, orders?);
-        Ok(format!("withdrawals of a week: {payouts} that should not be; open orders: {orders} that should not be"))
+        Ok(format!("withdrawals of a week: {payouts} that should not be; open orders: {orders}"))
     }
 }
 

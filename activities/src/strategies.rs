@@ -18,7 +18,7 @@ use crate::{
     books::{Books, BooksError, StrategyRow},
     clock::Clock,
     failure::Failure,
-    orders::OrderActivities,
+    orders::{Market, OrderActivities},
     pacing::Lane,
     payouts::VenuePatience,
     trading::{Seen, TradingActivities, unreadable},
@@ -93,6 +93,13 @@ pub struct StrategyActivities {
 
 #[activities]
 impl StrategyActivities {
+    /// Whether the pair of a start is to be looked up at its venue: not of one that was begun before, nor of a venue that the
+    /// books don't know.
+    #[activity(name = "strategy_is_new")]
+    pub async fn is_new(self: Arc<Self>, _ctx: ActivityContext, input: RunRequest) -> Result<bool, ActivityError> {
+        Ok(self.books.strategy_is_new(&input).await.map_err(Failure::from)?)
+    }
+
     /// Starts a strategy, or says what has become of this start. One that the books have lost is a finding: they have lost its
     /// orders as well.
     #[activity(name = "strategy_run")]
@@ -125,6 +132,16 @@ pub struct TickActivities {
 
 #[activities]
 impl TickActivities {
+    /// Refuses a pair that the venue does not list.
+    #[activity(name = "strategy_market")]
+    pub async fn market(self: Arc<Self>, ctx: ActivityContext, input: Market) -> Result<String, ActivityError> {
+        beating(&ctx, self.trading.patience.poll_max, async {
+            self.orders.rules_of(&input.pair).await?;
+            Ok(format!("the venue has {}", input.pair))
+        })
+        .await
+    }
+
     /// Books the fills of a strategy's open orders, and ends those that are over.
     #[activity(name = "strategy_sync")]
     pub async fn sync(self: Arc<Self>, ctx: ActivityContext, input: Tick) -> Result<Look, ActivityError> {

@@ -95,10 +95,13 @@ pub struct Unfreeze {
 /// When Temporal can't be reached, or no worker serves in time.
 pub async fn check(options: &Check) -> Result<(String, u8)> {
     let input = json!({"full": options.full, "checks": options.only});
-    let run = run_now(&options.temporal, Some(input));
-    let report = tokio::time::timeout(Duration::from_secs(options.within_s), run)
-        .await
-        .context("the checks are not over; does a worker serve?")??;
+    let id = options.temporal.run_id(&input);
+    let run = run_now(&options.temporal, input);
+    let report = tokio::time::timeout(Duration::from_secs(options.within_s), run).await.with_context(|| {
+        format!(
+            "the checks are not over; does a worker serve? Workflow {id} goes on; `temporal workflow terminate -w {id}` ends it"
+        )
+    })??;
     let status = match (report.open_critical, report.checks.iter().all(|check| check.looked)) {
         (0, true) => 0,
         (0, false) => 2,
@@ -113,9 +116,9 @@ fn table(report: &Report) -> String {
     let mut text = String::new();
     for check in &report.checks {
         let state = match (check.looked, check.deviations) {
-            (false, _) => "not made".to_owned(),
+            (false, 0) => "not made".to_owned(),
             (true, 0) => "fine".to_owned(),
-            (true, deviations) => format!("{deviations} wrong"),
+            (_, deviations) => format!("{deviations} wrong"),
         };
         let _ = writeln!(text, "{:<24} {state:<10} {}", check.check, check.note);
     }

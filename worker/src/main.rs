@@ -45,8 +45,10 @@ enum Command {
     /// Decide on orders that wait for their payments, or have got them
     #[command(subcommand)]
     Funding(FundingCommand),
-    /// Send no more orders, and perhaps no payouts, there; cancels and lookups go on
+    /// Send no more orders there, and with --payouts no payouts; cancels and lookups go on
     Halt(operate::Halt),
+    /// Show the halts that are in force: of what, since when, by whom, and why
+    Halts(operate::BooksAddress),
     /// Lift a halt
     Resume(operate::Resume),
     /// Show how venues are paced, or set it
@@ -109,6 +111,7 @@ async fn main() -> ExitCode {
             release(&database_url, &order, &by, &reason).await
         }
         Command::Halt(options) => operate::halt(options).await.map(|text| print!("{text}")),
+        Command::Halts(books) => operate::halts(&books).await.map(|text| print!("{text}")),
         Command::Resume(options) => operate::resume(options).await.map(|text| print!("{text}")),
         Command::Pace(options) => operate::pace(options).await.map(|text| print!("{text}")),
         Command::House(options) => house::house(options).await.map(|text| print!("{text}")),

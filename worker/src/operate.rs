@@ -116,9 +116,18 @@ pub async fn halt(options: Halt) -> Result<String> {
     let changed = books.halt(&scope, options.payouts, &by, &options.word.reason).await?;
     let mut text =
         format!("{scope} {}.\n", if changed { "is halted" } else { "was halted before; nothing has changed" });
+    let scope = scope.to_string();
+    let payouts = books.halts().await?.iter().any(|halt| halt.scope == scope && halt.payouts);
+    text.push_str(match (payouts, scope.starts_with("strategy/")) {
+        (true, _) => "No order and no payout is let through from now on;",
+        (false, true) => "No order is let through from now on;",
+        (false, false) => {
+            "No order is let through from now on. PAYOUTS STILL GO OUT: --payouts halts them, too. Of orders,"
+        }
+    });
     text.push_str(
-        "Nothing is let through from now on; what was let through before may still reach a venue, within one interval of its \
-         pace\nand the time that a request takes. Cancels and lookups go on.\n",
+        " what was let through before may still reach a venue, within one interval of its pace\nand the time that a request \
+         takes. Cancels and lookups go on.\n",
     );
     text.push_str(&in_force(&books).await?);
     Ok(text)
@@ -157,6 +166,14 @@ pub async fn pace(options: SetPace) -> Result<String> {
         text.push('\n');
     }
     Ok(if text.is_empty() { "no venue was called yet\n".into() } else { text })
+}
+
+/// Says what is in force.
+///
+/// # Errors
+/// When the books can't be reached.
+pub async fn halts(books: &BooksAddress) -> Result<String> {
+    in_force(&books.connect().await?).await
 }
 
 async fn in_force(books: &Books) -> Result<String> {

@@ -23,6 +23,9 @@ const FULL_EVERY_S: u64 = 86_400;
 /// How many of the last runs are asked for their seal.
 const RUNS_MAX: usize = 20;
 
+/// How long a run by hand may take: a full pass, and the checks before it.
+const RUN_MAX: Duration = Duration::from_secs(5 * 3_600);
+
 /// Temporal's list of workflows, as a memory of what was sealed.
 pub(crate) struct Visibility {
     pub(crate) client: Client,
@@ -70,6 +73,11 @@ impl TemporalAddress {
         let client = connect_temporal(&self.address, &self.namespace).await?;
         register_search_attributes(&client, &self.namespace).await?;
         Ok(client)
+    }
+
+    /// The run by hand that looks at so much: another queue's is another run.
+    pub(crate) fn run_id(&self, input: &Value) -> String {
+        format!("{}/{}{}", self.beside("reconcile-now"), self.task_queue, scope(input))
     }
 
     /// A name beside the main queue, with its prefix.
@@ -145,15 +153,15 @@ async fn schedule(client: &Client, options: &Apply, name: &str, every_s: u64, in
 ///
 /// # Errors
 /// When Temporal can't be reached, no worker serves, or the run fails.
-pub(crate) async fn run_now(temporal: &TemporalAddress, input: Option<Value>) -> Result<Report> {
+pub(crate) async fn run_now(temporal: &TemporalAddress, input: Value) -> Result<Report> {
     let client = temporal.connect().await?;
-    // One that looks at something else is another run.
-    let scope = input.as_ref().map(scope).unwrap_or_default();
-    let options = WorkflowStartOptions::new(&temporal.task_queue, temporal.beside(&format!("reconcile-now{scope}")))
+    let options = WorkflowStartOptions::new(&temporal.task_queue, temporal.run_id(&input))
         .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+        // Nobody reads later what comes of it, as where no worker serves.
+        .execution_timeout(RUN_MAX)
         .static_summary("reconcile, by hand")
         .build();
-    let input = RawInput::of(input.unwrap_or_else(|| Value::Object(serde_json::Map::new())));
+    let input = RawInput::of(input);
     let run = client.start_workflow(Reconcile::run, input, options).await.context("starting the reconciliation")?;
     run.get_result(WorkflowGetResultOptions::default()).await.context("waiting for the reconciliation")
 }

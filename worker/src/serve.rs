@@ -15,7 +15,7 @@ use backstop_activities::{
     pacing::Lane,
     pauses::PauseActivities,
     payouts::{LedgerActivities, VenueActivities},
-    reconcile::{CustodyActivities, ReconcileActivities, VenueChecks},
+    reconcile::{CustodyActivities, MadeActivities, ReconcileActivities, VenueChecks},
     recovery::RecoveryActivities,
     rewards::RewardActivities,
     strategies::{StrategyActivities, TickActivities},
@@ -109,6 +109,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
         .register_activities(RecoveryActivities { books: books.clone(), starter, quiet })
         .register_activities(ReconcileActivities { books: books.clone(), memory })
         .register_activities(CustodyActivities { books: books.clone() })
+        .register_activities(MadeActivities { books: books.clone() })
         .activity_inbound_interceptor(Failpoints)
         .sticky_queue_schedule_to_start_timeout(STICKY_TIMEOUT)
         .graceful_shutdown_period(SHUTDOWN_GRACE)

@@ -164,9 +164,9 @@ fn told(ctx: &Ctx, step: usize, check: &str, result: Result<CheckReport, StepFai
         Err(failure) => CheckReport { check: check.to_owned(), note: failure.to_string(), ..CheckReport::default() },
     };
     match (report.looked, report.deviations) {
-        (false, _) => note(ctx, step, StepState::Failed, &report.note),
         (true, 0) => note(ctx, step, StepState::Done, &report.note),
-        (true, deviations) => note(
+        (false, 0) => note(ctx, step, StepState::Failed, &report.note),
+        (_, deviations) => note(
             ctx,
             step,
             StepState::Failed,

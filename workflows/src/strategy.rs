@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backstop_activities::{
+    orders::Market,
     pauses::{PauseActivities, StopStrategy},
     strategies::{PauseStrategy, Quote, StartStrategy, StrategyActivities, Tick, TickActivities},
     trading::{Drain, TradingActivities},
@@ -59,7 +60,7 @@ impl RunStrategy {
         Self { request, progress: Progress::default(), ticks, stop: None, words: 0 }
     }
 
-    /// Check the input → start the strategy → tick: sync orders and fills, quote → … → stop it and end its orders.
+    /// Check the input, also whether the venue has the pair → start the strategy → tick: sync orders and fills, quote → … → stop it and end its orders.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<RunReport> {
         let request = ctx.state(|strategy| strategy.request.clone()).map_err(|invalid| refuse(invalid.into()))?;
@@ -73,6 +74,9 @@ impl RunStrategy {
                 format!("run strategy {}: {} at {}", request.strategy_key, request.pair, request.venue);
         });
         let run = Run { holder: ctx.workflow_id().to_owned(), request };
+        if !run.check_market(ctx).await? {
+            return Ok(run.over(ctx, "it was stopped before it was started".into()));
+        }
         if !run.start(ctx, false).await? {
             let left = run.drain(ctx).await;
             return Ok(run.over(ctx, format!("it was stopped before: {left}")));
@@ -189,6 +193,45 @@ struct Run {
 }
 
 impl Run {
+    /// Holds the pair of a new start against the venue's markets, before anything is written: one that the venue refuses could
+    /// never be looked at again. A venue that does not answer is asked until it does. False when it is stopped before.
+    async fn check_market(&self, ctx: &WorkflowContext<RunStrategy>) -> Result<bool, StepFailure> {
+        if self.request.before != Ticks::default() {
+            return Ok(true);
+        }
+        let (request, detached) = (self.request.clone(), WorkflowCancellationToken::new());
+        let summary = format!("see whether strategy {} is new", request.strategy_key);
+        if !ledger(ctx, Named::of(&StrategyActivities::is_new), request.clone(), &summary, &detached).await? {
+            return Ok(true);
+        }
+        let step = begin(ctx, "look the pair up", "none: nothing changes");
+        let queue = venue_queue(ctx.task_queue(), request.venue.as_str());
+        let token = ctx.cancellation_token().child_token();
+        let summary = format!("look {} up at {}", request.pair, request.venue);
+        let options = venue_options(&queue, None, &summary, &token);
+        let looked =
+            std::pin::pin!(ctx.execute_activity(TickActivities::market, Market { pair: request.pair }, options));
+        let (mut looked, mut stopped) =
+            (looked, std::pin::pin!(ctx.wait_condition(|strategy| strategy.stop.is_some())));
+        let answer = temporalio_sdk::workflows::select! {
+            answer = looked => Some(answer.map_err(|error| classify(&error))),
+            _ = stopped => None,
+        };
+        match answer {
+            Some(Ok(said)) => note(ctx, step, StepState::Done, &said),
+            Some(Err(failure)) => {
+                note(ctx, step, StepState::Failed, &failure.to_string());
+                return Err(failure);
+            }
+            None => {
+                token.cancel();
+                note(ctx, step, StepState::Skipped, "stopped before the venue answered");
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Starts the strategy, also once more where the books have `lost` it. False when this start is over already.
     async fn start(&self, ctx: &WorkflowContext<RunStrategy>, lost: bool) -> Result<bool, StepFailure> {
         let step = begin(ctx, "start strategy", "stop strategy");

@@ -133,7 +133,7 @@ async fn await_approval(
     timeout: Duration,
 ) -> Result<PayoutReceipt, StepFailure> {
     let question = format!(
-        "{} needs the approval of somebody else than {}. Answer with an approve or a reject update.",
+        "{} needs the approval of somebody other than {}. Answer with an approve or a reject update.",
         order.in_words(),
         order.requested_by.as_ref().map_or("its requester", |id| id.as_str())
     );

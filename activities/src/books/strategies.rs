@@ -90,6 +90,18 @@ impl Books {
         word.map(|(operator, reason)| Ok(Word { operator: id(operator)?, reason: id(reason)? })).transpose()
     }
 
+    /// Whether nothing is known of this start, at a venue that is.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn strategy_is_new(&self, request: &RunRequest) -> Result<bool, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT NOT EXISTS (SELECT FROM strategy_starts WHERE start_id = $1) AND EXISTS (SELECT FROM networks WHERE venue = $2)",
+        );
+        let query = query.bind(request.start_id.as_str()).bind(request.venue.as_str());
+        Ok(query.fetch_one(self.pool()).await?)
+    }
+
     /// A strategy.
     ///
     /// # Errors
@@ -127,13 +139,29 @@ impl Books {
         })
     }
 
-    /// The symbols that strategies trade at a venue.
+    /// The symbols of a venue where orders may be open, or were so since `from_ms`, or where something was found that is
+    /// still to be looked for.
     ///
     /// # Errors
     /// When the books can't be reached.
-    pub async fn symbols_of(&self, venue: &str) -> Result<Vec<String>, BooksError> {
-        let query = sqlx::query_scalar("SELECT DISTINCT base || quote FROM strategies WHERE venue = $1 ORDER BY 1");
-        Ok(query.bind(venue).fetch_all(self.pool()).await?)
+    pub async fn symbols_of(&self, venue: &str, from_ms: i64) -> Result<Vec<String>, BooksError> {
+        let query = sqlx::query_scalar(
+            "WITH since AS MATERIALIZED (SELECT 'epoch'::timestamptz + $2 * interval '1 ms' AS at)
+             SELECT s.base || s.quote FROM strategies AS s, since
+              WHERE s.venue = $1
+                AND (s.status = 'running' OR s.changed_at > since.at
+                     OR EXISTS (SELECT FROM orders AS o WHERE o.strategy_key = s.strategy_key
+                                   AND o.state IN ('opened', 'attempted', 'placed')))
+             UNION
+             SELECT o.base || o.quote FROM orders AS o, since
+              WHERE o.venue = $1 AND (o.signed_at > since.at OR o.state = 'ended' AND o.changed_at > since.at)
+             UNION
+             SELECT symbol FROM (SELECT coalesce(evidence ->> 'symbol', split_part(split_part(subject, '/', 3), ':', 1)) AS symbol
+                                   FROM findings WHERE state = 'open' AND found_by = 'orders/' || $1) AS f
+              WHERE symbol <> ''
+             ORDER BY 1",
+        );
+        Ok(query.bind(venue).bind(from_ms).fetch_all(self.pool()).await?)
     }
 
     /// Which of these are no orders of the books.

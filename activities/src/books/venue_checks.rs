@@ -93,6 +93,37 @@ impl Books {
         Ok(query.bind(check).fetch_one(self.pool()).await?)
     }
 
+    /// The open findings of a venue's check that are about these markets; of each no more than its kind and subject count.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn findings_at(&self, check: &str, symbols: &[String]) -> Result<Vec<Deviation>, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT coalesce(jsonb_agg(jsonb_build_object(
+                        'kind', kind, 'subject', subject, 'severity', severity, 'evidence', evidence)), '[]')
+               FROM findings
+              WHERE state = 'open' AND found_by = $1
+                AND coalesce(evidence ->> 'symbol', split_part(split_part(subject, '/', 3), ':', 1)) = ANY ($2)",
+        );
+        self.deviations(query.bind(check).bind(symbols)).await
+    }
+
+    /// The assets of which a venue may hold something else than its records show, as long as these markets can't be looked
+    /// at: those that their live orders trade, and what fees may be taken of.
+    ///
+    /// # Errors
+    /// When the books can't be reached.
+    pub async fn assets_at(&self, venue: &str, symbols: &[String]) -> Result<Vec<String>, BooksError> {
+        let query = sqlx::query_scalar(
+            "WITH live AS (
+                 SELECT base, quote FROM orders
+                  WHERE venue = $1 AND base || quote = ANY ($2) AND state IN ('opened', 'attempted', 'placed'))
+             SELECT base FROM live UNION SELECT quote FROM live
+             UNION SELECT asset FROM house_positions WHERE venue = $1 AND EXISTS (SELECT FROM live)",
+        );
+        Ok(query.bind(venue).bind(symbols).fetch_all(self.pool()).await?)
+    }
+
     /// What is wrong between a venue's withdrawals since `from_ms` and the payouts. The look at the venue began at
     /// `looked_at_ms` by the books' clock.
     ///

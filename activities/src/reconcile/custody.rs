@@ -1,6 +1,9 @@
 //! What the venues hold against all that is owed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use backstop_domain::reconcile::{CheckReport, Deviation, Severity};
 use rust_decimal::Decimal;
@@ -10,7 +13,9 @@ use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use super::{
-    LONGEST_PAUSE, deposits, orders, payouts,
+    LONGEST_PAUSE, deposits, orders,
+    orders::Dark,
+    payouts,
     venue::{AHEAD_MS, DAY_MS, Seen, VenueChecks, told, unreadable},
 };
 use crate::{
@@ -77,7 +82,7 @@ impl VenueChecks {
         let from_ms = now_ms - UNBOOKED_MS;
         let withdrawals = self.venue.history(from_ms, now_ms + AHEAD_MS, clock.now_ms()).await.map_err(unreadable)?;
         let deposits = self.venue.deposits(from_ms, now_ms + AHEAD_MS, clock.now_ms()).await.map_err(unreadable)?;
-        let (orders, trades) = self.unbooked_trades(&live, &clock).await?;
+        let (orders, trades, dark) = self.unbooked_trades(&live, &clock).await?;
         let after = self.held(&clock).await?;
         let withdrawals = Value::Array(withdrawals.iter().map(payouts::shown).collect());
         // What came in before anybody read deposits here is nobody's, or the house's own.
@@ -86,10 +91,12 @@ impl VenueChecks {
         let deposits = Value::Array(deposits.map(deposits::shown).collect());
         let seen = [&withdrawals, &deposits, &orders, &trades];
         let explained = self.books.custody_explained(venue, seen, now_ms).await?;
+        let in_the_dark = self.books.assets_at(venue, &dark.symbols()).await?;
         let holding = |row: Explained| {
             let (was, held) = (amount(&before, &row.asset), amount(&after, &row.asset));
             let moved = (was != held).then(|| format!("what {venue} holds moved"));
-            let (held, unclear) = (held.to_string(), row.unclear.or(moved));
+            let hidden = || in_the_dark.contains(&row.asset).then(|| dark.in_words());
+            let (held, unclear) = (held.to_string(), row.unclear.or(moved).or_else(hidden));
             Holding { asset: row.asset, held, explained: row.explained, unclear }
         };
         Ok(explained.into_iter().map(holding).collect())
@@ -100,17 +107,39 @@ impl VenueChecks {
         Ok(balances.into_iter().map(|balance| (balance.asset, balance.held)).collect())
     }
 
-    /// The venue's records of the orders that may trade, and the trades of those of which not all is booked.
-    async fn unbooked_trades(&self, live: &[CustodyOrder], clock: &Clock) -> Result<(Value, Value), Failure> {
-        let (mut orders, mut trades) = (Vec::new(), Vec::new());
-        let mut open: HashMap<&str, Vec<OrderRecord>> = HashMap::new();
+    /// The venue's records of the orders that may trade, the trades of those of which not all is booked, and the markets
+    /// that can't be looked at: they leave only their own assets in the dark.
+    async fn unbooked_trades(&self, live: &[CustodyOrder], clock: &Clock) -> Result<(Value, Value, Dark), Failure> {
+        let (mut orders, mut trades, mut dark) = (Vec::new(), Vec::new(), Dark::default());
+        let mut markets: BTreeMap<&str, Vec<&CustodyOrder>> = BTreeMap::new();
         for order in live {
-            let symbol = order.symbol.as_str();
-            if !open.contains_key(symbol) {
-                let records = self.market.open_orders(symbol, clock.now_ms()).await.map_err(unreadable)?;
-                open.insert(symbol, records);
+            markets.entry(&order.symbol).or_default().push(order);
+        }
+        for (symbol, live) in markets {
+            match self.unbooked_at(symbol, &live, clock).await {
+                Ok((seen, made)) => {
+                    orders.extend(seen);
+                    trades.extend(made);
+                }
+                Err(failure) if orders::is_of_market(&self.books, self.market.as_ref(), &failure).await? => {
+                    dark.add(symbol, &failure);
+                }
+                Err(failure) => return Err(failure),
             }
-            let listed = open.get(symbol).into_iter().flatten().find(|record| record.client_id == order.order_id);
+        }
+        Ok((Value::Array(orders), Value::Array(trades), dark))
+    }
+
+    async fn unbooked_at(
+        &self,
+        symbol: &str,
+        live: &[&CustodyOrder],
+        clock: &Clock,
+    ) -> Result<(Vec<Value>, Vec<Value>), Failure> {
+        let (mut orders, mut trades) = (Vec::new(), Vec::new());
+        let open = self.market.open_orders(symbol, clock.now_ms()).await.map_err(unreadable)?;
+        for order in live {
+            let listed = open.iter().find(|record| record.client_id == order.order_id);
             let record = match listed {
                 Some(record) => Some(record.clone()),
                 None => self.find(order, clock).await?,
@@ -128,7 +157,7 @@ impl VenueChecks {
                 }));
             }
         }
-        Ok((Value::Array(orders), Value::Array(trades)))
+        Ok((orders, trades))
     }
 
     async fn find(&self, order: &CustodyOrder, clock: &Clock) -> Result<Option<OrderRecord>, Failure> {

@@ -3,6 +3,7 @@
 mod books;
 mod custody;
 pub(crate) mod deposits;
+mod made;
 pub(crate) mod orders;
 pub(crate) mod payouts;
 mod venue;
@@ -17,6 +18,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 pub use books::{FullPass, NEWS};
 pub use custody::{Compare, CustodyActivities, CustodyReport, Holding};
+pub use made::{ChecksMade, MadeActivities};
 pub use venue::{VenueCheck, VenueChecks};
 
 pub(crate) use books::DEVIATIONS_MAX;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use backstop_domain::reconcile::{CheckReport, Deviation};
+use futures::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
-use super::venue::{DAY_MS, Seen, VenueCheck, look_back, millis, seen_twice, told, unreadable};
+use super::venue::{DAY_MS, LOOK_AGAIN, Seen, UNREADABLE, VenueCheck, look_back, millis, seen_twice, told, unreadable};
 use crate::{
     books::{Books, ComparedOrder},
     clock::Clock,
@@ -22,6 +23,8 @@ const WATCHED_MS: i64 = DAY_MS;
 const MOST_MS: i64 = 7 * DAY_MS;
 /// So many orders that the lists don't show are asked for one by one in one look.
 const SINGLE_MAX: usize = 100;
+/// So often is a market looked at that can't be read, in one check.
+const LOOKS_MAX: u32 = 3;
 
 pub(super) async fn check(
     books: &Books,
@@ -32,15 +35,18 @@ pub(super) async fn check(
     let check = format!("orders/{}", input.venue);
     let (_, now_ms) = books.watermark(&check).await?;
     let (from_ms, closes_from_ms) = look_back(books, &check, now_ms, WATCHED_MS, MOST_MS).await?;
-    let symbols = books.symbols_of(&input.venue).await?;
-    let mut seen = Seen::default();
-    for symbol in &symbols {
-        let look = || look(books, market, visibility, (&input.venue, symbol), from_ms);
-        seen.add(seen_twice(books, look).await?);
-    }
+    let symbols = books.symbols_of(&input.venue, from_ms).await?;
+    let looked = each(books, market, &symbols, |symbol| {
+        let look = move || look(books, market, visibility, (&input.venue, symbol), from_ms);
+        seen_twice(books, look).boxed()
+    });
+    let (mut seen, dark) = looked.await?;
+    // What was found at a market that can't be looked at now is not gone.
+    seen.unclear.extend(books.findings_at(&check, &dark.symbols()).await?);
     let note =
         format!("orders that are open or were so within a day, and that day's trades, of {} markets", symbols.len());
-    let report = told(books, (&check, Some(closes_from_ms)), input.run(), &seen, note).await?;
+    let report = told(books, (&check, Some(closes_from_ms)), input.run(), &seen, dark.after(&note)).await?;
+    let report = CheckReport { looked: dark.is_empty(), ..report };
     let (suspended, late) = (suspend(books, market, &input.venue, &seen).await?, end_late(books, market, &seen).await?);
     let mut note = report.note.clone();
     for (count, what) in [(suspended, "put in suspense"), (late, "booked of orders that were given up")] {
@@ -49,6 +55,79 @@ pub(super) async fn check(
         }
     }
     Ok(CheckReport { note, ..report })
+}
+
+/// Markets that can't be looked at, as those that the venue no longer lists, and why.
+#[derive(Debug, Default)]
+pub(super) struct Dark(Vec<(String, String)>);
+
+impl Dark {
+    pub(super) fn add(&mut self, symbol: &str, why: &Failure) {
+        self.0.push((symbol.to_owned(), why.to_string()));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn symbols(&self) -> Vec<String> {
+        self.0.iter().map(|(symbol, _)| symbol.clone()).collect()
+    }
+
+    /// Nothing, if all of them were looked at.
+    pub(super) fn in_words(&self) -> String {
+        let words: Vec<_> =
+            self.0.iter().map(|(symbol, why)| format!("{symbol} could not be looked at: {why}")).collect();
+        words.join("; ")
+    }
+
+    /// The same, to be said after what was looked at.
+    fn after(&self, looked_at: &str) -> String {
+        if self.is_empty() { looked_at.to_owned() } else { format!("{looked_at}; {}", self.in_words()) }
+    }
+}
+
+/// Looks at each market, at what fails a few times. A market that fails keeps no other from being looked at; a venue that
+/// answers to nothing is another matter.
+async fn each<'a>(
+    books: &Books,
+    market: &dyn Spot,
+    symbols: &'a [String],
+    look: impl Fn(&'a str) -> BoxFuture<'a, Result<Seen, Failure>>,
+) -> Result<(Seen, Dark), Failure> {
+    let (mut seen, mut dark) = (Seen::default(), Dark::default());
+    let mut left: Vec<&str> = symbols.iter().map(String::as_str).collect();
+    for number in 0..LOOKS_MAX {
+        if number > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        dark = Dark::default();
+        let mut failed = Vec::new();
+        for symbol in left {
+            match look(symbol).await {
+                Ok(at_market) => seen.add(at_market),
+                Err(failure) if is_of_market(books, market, &failure).await? => {
+                    dark.add(symbol, &failure);
+                    failed.push(symbol);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        left = failed;
+        if left.is_empty() {
+            break;
+        }
+    }
+    Ok((seen, dark))
+}
+
+/// Whether the venue answers otherwise.
+pub(super) async fn is_of_market(books: &Books, market: &dyn Spot, failure: &Failure) -> Result<bool, Failure> {
+    if !matches!(failure, Failure::Again { kind: UNREADABLE, after: None, .. }) {
+        return Ok(false);
+    }
+    let (_, now_ms) = books.watermark("orders").await?;
+    Ok(market.balances(now_ms).await.is_ok())
 }
 
 /// Puts the trades in suspense of orders that are certainly nobody's here. Returns how many.
@@ -92,21 +171,29 @@ async fn end_late(books: &Books, market: &dyn Spot, seen: &Seen) -> Result<usize
     Ok(booked)
 }
 
-/// The open orders alone, as the watch looks at them: what it does not see is not gone. Returns how many are wrong.
-pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCheck) -> Result<usize, Failure> {
-    let mut seen = Seen::default();
-    for symbol in &books.symbols_of(&input.venue).await? {
-        let look = async || {
-            let (_, now_ms) = books.watermark("orders").await?;
-            let open = market.open_orders(symbol, now_ms).await.map_err(unreadable)?;
-            let open = Value::Array(open.iter().map(shown).collect());
-            Ok(books.check_strange_orders(&input.venue, symbol, &open).await?)
-        };
-        seen.add(seen_twice(books, look).await?);
-    }
+/// The open orders alone, as the watch looks at them: what it does not see is not gone. Says how many are wrong.
+pub(crate) async fn check_open(books: &Books, market: &dyn Spot, input: &VenueCheck) -> Result<String, Failure> {
+    let (_, now_ms) = books.watermark("orders").await?;
+    let symbols = books.symbols_of(&input.venue, now_ms - WATCHED_MS).await?;
+    let looked = each(books, market, &symbols, |symbol| {
+        let look = move || look_at_open(books, market, (&input.venue, symbol));
+        seen_twice(books, look).boxed()
+    });
+    let (seen, dark) = looked.await?;
     let check = format!("orders/{}", input.venue);
     told(books, (&check, None), input.run(), &seen, String::new()).await?;
-    Ok(seen.certain.len())
+    Ok(dark.after(&format!("{} that should not be", seen.certain.len())))
+}
+
+async fn look_at_open(
+    books: &Books,
+    market: &dyn Spot,
+    (venue, symbol): (&str, &str),
+) -> Result<Vec<Deviation>, Failure> {
+    let (_, now_ms) = books.watermark("orders").await?;
+    let open = market.open_orders(symbol, now_ms).await.map_err(unreadable)?;
+    let open = Value::Array(open.iter().map(shown).collect());
+    Ok(books.check_strange_orders(venue, symbol, &open).await?)
 }
 
 async fn look(

@@ -23,7 +23,9 @@ use crate::{
 /// The longest pause before a venue that could not be read is read again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// From one look to the next, of which both have to say the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// What a venue's answer is that says nothing.
+pub(super) const UNREADABLE: &str = "LookupFailed";
 /// The venue stamps its records with its own clock: look a little further than now.
 pub(super) const AHEAD_MS: i64 = 60_000;
 /// Between two questions whether what was under way has ended.
@@ -193,7 +195,7 @@ pub(super) async fn told(
 }
 
 pub(super) fn unreadable(LookupFailed { reason, after }: LookupFailed) -> Failure {
-    Failure::Again { kind: "LookupFailed", message: format!("the venue could not be read: {reason}"), after }
+    Failure::Again { kind: UNREADABLE, message: format!("the venue could not be read: {reason}"), after }
 }
 
 pub(super) fn millis(duration: Duration) -> i32 {

@@ -5,6 +5,7 @@
 mod balances;
 mod deposits;
 mod load;
+mod markets;
 mod orders;
 mod payouts;
 mod silent;

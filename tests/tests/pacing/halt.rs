@@ -11,6 +11,7 @@ async fn a_halted_payout_waits_and_is_paid_once_when_it_is_resumed() {
     assert!(said.contains("venue/binance is halted"), "{said}");
     assert!(said.contains("may still reach a venue"), "{said}");
     assert!(said.contains("orders and payouts") && said.contains("by olga: the exchange is odd"), "{said}");
+    assert!(said.contains("No order and no payout is let through"), "{said}");
     let (paid, cancelled) = (world.refund().await, world.refund().await);
     let ids = [world.start(&paid).await, world.start(&cancelled).await];
     for id in &ids {
@@ -27,6 +28,19 @@ async fn a_halted_payout_waits_and_is_paid_once_when_it_is_resumed() {
     assert_eq!(world.verdict(&payout_id(&paid)).await, Verdict::Paid);
     assert_eq!(world.verdict(&payout_id(&cancelled)).await, Verdict::Abandoned);
     assert_eq!(world.exchange.requests(APPLY, &ids[0]).await, 1);
+}
+
+/// Whoever halts orders only is told what goes on, and finds the halt again without halting anything.
+#[tokio::test]
+async fn a_halt_says_that_payouts_go_out_and_is_shown_later() {
+    let world = World::without_worker().await;
+    assert_eq!(world.backstop(&["halts"]).await.unwrap(), "No halt is in force.\n");
+    let said = world.backstop(&["halt", "--all", "--reason", "fire", "--by", "olga"]).await.unwrap();
+    assert!(said.contains("PAYOUTS STILL GO OUT"), "{said}");
+    let said = world.backstop(&["halts"]).await.unwrap();
+    assert!(said.contains("all: orders, since ") && said.contains(", by olga: fire"), "{said}");
+    let said = world.backstop(&["halt", "--all", "--payouts", "--reason", "fire", "--by", "olga"]).await.unwrap();
+    assert!(!said.contains("PAYOUTS STILL GO OUT"), "{said}");
 }
 
 /// What was sent before a halt is looked up and settled all the same.
@@ -57,6 +71,7 @@ async fn the_command_line_says_what_is_wrong_and_shows_and_sets_the_pace() {
         (&["halt", "--all", "--venue", "binance", "--reason", "x"], "cannot be used with"),
         (&["halt", "--strategy", "mm-9", "--payouts", "--reason", "x"], "cannot be used with"),
         (&["halt", "--all"], "--reason"),
+        (&["halt", "--all", "--reason", " "], "reason: expected why"),
         (&["halt", "--strategy", "mm-9", "--reason", "x"], "there is no strategy mm-9"),
         (&["resume", "--venue", "kraken", "--reason", "x"], "one of the known venues: binance"),
         (&["pace", "--venue", "binance"], "--min-interval-ms"),

@@ -33,7 +33,7 @@ async fn a_check_is_a_table_and_the_runs_own_status_has_a_row_for_each() {
         assert!(text.lines().any(|line| line.starts_with(name) && line.contains("fine")), "{name}: {text}");
     }
     assert!(text.contains("nothing is wrong") && status == 0, "{text}");
-    let id = world.queue().replace("backstop", "reconcile-now/full");
+    let id = format!("{}/{}/full", world.queue().replace("backstop", "reconcile-now"), world.queue());
     let shown = world.status_of(&id).await;
     assert!(shown.steps.len() >= 7 && shown.state == "nothing is wrong", "{shown:?}");
     // As the UI shows it.
@@ -46,6 +46,22 @@ async fn a_check_is_a_table_and_the_runs_own_status_has_a_row_for_each() {
     for step in &shown.steps {
         assert!(details.contains(&format!("\n| {} | done | none", step.step)), "{}: {details}", step.step);
     }
+}
+
+/// Where nobody serves, a run waits by itself: it is named, so that it can be ended, and ends by itself one day.
+#[tokio::test]
+async fn a_run_that_nobody_serves_is_named_and_keeps_no_other_from_being_made() {
+    let world = World::new().await;
+    let (text, status) =
+        says(&world, &["check", "--only", "outbox", "--task-queue", "nobody", "--within-s", "3"]).await;
+    let id = text.split("terminate -w ").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or_default().to_owned();
+    assert!(status == 2 && id.contains("nobody"), "{text}");
+    let described = world.temporal(&["workflow", "describe", "-w", &id, "-o", "json"]).await;
+    let described: serde_json::Value = serde_json::from_slice(&described.stdout).unwrap();
+    assert_eq!(described["executionConfig"]["workflowExecutionTimeout"], "18000s", "{described}");
+    let (text, status) = says(&world, &["check", "--only", "outbox"]).await;
+    assert!(status == 0 && text.contains("fine"), "{text}");
+    assert!(world.temporal(&["workflow", "terminate", "-w", &id]).await.status.success());
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use backstop_activities::{
     books::CustodyRow,
-    reconcile::{CheckInput, Compare, CustodyActivities, CustodyReport, Holding, VenueCheck, VenueChecks},
+    reconcile::{
+        CheckInput, ChecksMade, Compare, CustodyActivities, CustodyReport, Holding, MadeActivities, VenueCheck,
+        VenueChecks,
+    },
 };
 use backstop_domain::reconcile::CheckReport;
 use temporalio_common::ActivityDefinition;
@@ -54,6 +57,18 @@ pub(super) async fn check(ctx: &Ctx, venues: &[String], input: &CheckInput) {
         Some(unseen) => Err(unseen),
     };
     told(ctx, step, "custody", checked);
+    note_made(ctx, venues, input).await;
+}
+
+/// Has it found which of them have not been possible for long. What can't be said now the next run says.
+async fn note_made(ctx: &Ctx, venues: &[String], input: &CheckInput) {
+    let of_venues = |check: &CheckReport| {
+        check.check == "custody"
+            || check.check.split_once('/').is_some_and(|(_, name)| venues.iter().any(|v| v == name))
+    };
+    let checks = ctx.state(|run| run.report.checks.iter().filter(|check| of_venues(check)).cloned().collect());
+    let made = ChecksMade { run: input.run.clone(), checks };
+    let _ = ctx.execute_activity(MadeActivities::note, made, quick(ctx, "note which checks were made")).await;
 }
 
 fn of_venue(input: &CheckInput, venue: &str) -> VenueCheck {
