@@ -8,12 +8,8 @@ use serde_json::json;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
-use super::{LONGEST_PAUSE, report};
-use crate::{
-    beat::beating,
-    books::{Books, Look},
-    failure::Failure,
-};
+use super::{CheckInput, LONGEST_PAUSE, report};
+use crate::{beat::beating, books::Books, failure::Failure};
 
 /// A check that has not been possible for so long: somebody has to know.
 const UNMADE_MS: i64 = 900_000;
@@ -22,7 +18,7 @@ const UNMADE_MS: i64 = 900_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ChecksMade {
     /// The run.
-    pub run: String,
+    pub run: CheckInput,
     /// What each check has come to.
     pub checks: Vec<CheckReport>,
 }
@@ -57,9 +53,7 @@ impl MadeActivities {
                 _ => self.books.watermark_set(&name, now_ms).await?,
             }
         }
-        let look =
-            Look { check: "checks", run: &input.run, closes_from_ms: Some(0), deviations: &unmade, unclear: &[] };
-        report(&self.books, look).await
+        report(&self.books, input.run.look("checks", Some(0), &unmade)).await
     }
 }
 

@@ -154,7 +154,7 @@ async fn check(books: &Books) -> Result<Duration> {
     for check in CHECKS {
         let deviations = books.check(check).await?;
         ensure!(deviations.is_empty(), "{deviations:?}");
-        let look = Look { check, run: "bench", closes_from_ms: Some(0), deviations: &[], unclear: &[] };
+        let look = Look { check, run: "bench", closes_from_ms: Some(0), began_us: 0, deviations: &[], unclear: &[] };
         books.findings_report(&look, 10).await?;
     }
     Ok(began.elapsed())

@@ -67,7 +67,7 @@ async fn note_made(ctx: &Ctx, venues: &[String], input: &CheckInput) {
             || check.check.split_once('/').is_some_and(|(_, name)| venues.iter().any(|v| v == name))
     };
     let checks = ctx.state(|run| run.report.checks.iter().filter(|check| of_venues(check)).cloned().collect());
-    let made = ChecksMade { run: input.run.clone(), checks };
+    let made = ChecksMade { run: input.clone(), checks };
     let _ = ctx.execute_activity(MadeActivities::note, made, quick(ctx, "note which checks were made")).await;
 }
 
