@@ -3,7 +3,7 @@
 
 SET LOCAL search_path = backstop, public;
 
--- A venue's slot (see 0013): the moment to sign and send, and how long that is from now. Not granted: how long to wait before asking again, and
+-- A venue's slot (see 0014): the moment to sign and send, and how long that is from now. Not granted: how long to wait before asking again, and
 -- why the venue is closed, if it is.
 CREATE TYPE slot AS (granted boolean, at_ms bigint, wait_us bigint, interval_ms int, why text);
 
@@ -13,7 +13,7 @@ CREATE TYPE permit AS (
 );
 
 -- attempt: the one call before every send. Refused while an earlier attempt may still have an effect,
--- and for good once the venue has said no: a refusal is never sent again. Recorded together with its slot (see 0013):
+-- and for good once the venue has said no: a refusal is never sent again. Recorded together with its slot (see 0014):
 -- while there is none, nothing is.
 CREATE FUNCTION payout_attempt(
     p_payout_id text, p_holder text, p_recv_window_ms int, p_visibility_ms int, p_lane text

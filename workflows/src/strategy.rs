@@ -4,9 +4,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use backstop_activities::{
-    orders::Market,
     pauses::{PauseActivities, StopStrategy},
-    strategies::{PauseStrategy, Quote, StartStrategy, StrategyActivities, Tick, TickActivities},
+    strategies::{Quote, StartStrategy, StrategyActivities, Tick, TickActivities},
     trading::{Drain, TradingActivities},
 };
 use backstop_domain::{
@@ -29,6 +28,11 @@ use crate::{
     saga::{begin, note, update},
     search, venue_queue,
 };
+
+mod pair;
+mod words;
+
+use words::{read, say};
 
 type Refused = Box<dyn std::error::Error + Send + Sync>;
 
@@ -74,7 +78,7 @@ impl RunStrategy {
                 format!("run strategy {}: {} at {}", request.strategy_key, request.pair, request.venue);
         });
         let run = Run { holder: ctx.workflow_id().to_owned(), request };
-        if !run.check_market(ctx).await? {
+        if !run.is_listed(ctx).await? {
             return Ok(run.over(ctx, "it was stopped before it was started".into()));
         }
         if !run.start(ctx, false).await? {
@@ -155,32 +159,6 @@ impl RunStrategy {
     }
 }
 
-/// Has the books know that it is paused or resumed: a later run of it, should this one be lost, goes on so.
-async fn say(ctx: &WorkflowContext<RunStrategy>, input: &RawInput, paused: bool) -> Result<(), String> {
-    let word = read(input)?;
-    let strategy_key =
-        ctx.state(|strategy| strategy.request.clone()).map_err(|invalid| invalid.to_string())?.strategy_key;
-    let number = ctx.state_mut(|strategy| {
-        strategy.words += 1;
-        strategy.words
-    });
-    let word_id = format!("{}/{number}", ctx.run_id());
-    let summary = format!("{} strategy {strategy_key}", if paused { "pause" } else { "resume" });
-    let input = PauseStrategy { strategy_key: strategy_key.to_string(), word_id, paused, word: word.clone() };
-    let token = WorkflowCancellationToken::new();
-    let said = ledger(ctx, Named::of(&StrategyActivities::pause), input, &summary, &token).await;
-    // Lost books don't know the strategy: what is said to it holds for this run.
-    match said {
-        Err(failure) if !is_lost(&failure) => return Err(failure.to_string()),
-        _ => ctx.state_mut(|strategy| strategy.ticks.paused = paused.then_some(word)),
-    }
-    Ok(())
-}
-
-fn read(input: &RawInput) -> Result<Word, String> {
-    input.read(Word::read).map_err(|invalid| format!("InvalidInput: {invalid}"))
-}
-
 /// Where the components stand in the table.
 struct Steps {
     sync: usize,
@@ -193,45 +171,6 @@ struct Run {
 }
 
 impl Run {
-    /// Holds the pair of a new start against the venue's markets, before anything is written: one that the venue refuses could
-    /// never be looked at again. A venue that does not answer is asked until it does. False when it is stopped before.
-    async fn check_market(&self, ctx: &WorkflowContext<RunStrategy>) -> Result<bool, StepFailure> {
-        if self.request.before != Ticks::default() {
-            return Ok(true);
-        }
-        let (request, detached) = (self.request.clone(), WorkflowCancellationToken::new());
-        let summary = format!("see whether strategy {} is new", request.strategy_key);
-        if !ledger(ctx, Named::of(&StrategyActivities::is_new), request.clone(), &summary, &detached).await? {
-            return Ok(true);
-        }
-        let step = begin(ctx, "look the pair up", "none: nothing changes");
-        let queue = venue_queue(ctx.task_queue(), request.venue.as_str());
-        let token = ctx.cancellation_token().child_token();
-        let summary = format!("look {} up at {}", request.pair, request.venue);
-        let options = venue_options(&queue, None, &summary, &token);
-        let looked =
-            std::pin::pin!(ctx.execute_activity(TickActivities::market, Market { pair: request.pair }, options));
-        let (mut looked, mut stopped) =
-            (looked, std::pin::pin!(ctx.wait_condition(|strategy| strategy.stop.is_some())));
-        let answer = temporalio_sdk::workflows::select! {
-            answer = looked => Some(answer.map_err(|error| classify(&error))),
-            _ = stopped => None,
-        };
-        match answer {
-            Some(Ok(said)) => note(ctx, step, StepState::Done, &said),
-            Some(Err(failure)) => {
-                note(ctx, step, StepState::Failed, &failure.to_string());
-                return Err(failure);
-            }
-            None => {
-                token.cancel();
-                note(ctx, step, StepState::Skipped, "stopped before the venue answered");
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Starts the strategy, also once more where the books have `lost` it. False when this start is over already.
     async fn start(&self, ctx: &WorkflowContext<RunStrategy>, lost: bool) -> Result<bool, StepFailure> {
         let step = begin(ctx, "start strategy", "stop strategy");
@@ -242,11 +181,7 @@ impl Run {
         match ledger(ctx, Named::of(&StrategyActivities::start), input, &summary, &token).await {
             Ok(started) => {
                 note(ctx, step, StepState::Done, &started.status);
-                // What was said to this run meanwhile is newer.
-                ctx.state_mut(|strategy| match started.paused {
-                    Some(word) if strategy.words == 0 => strategy.ticks.paused = Some(word),
-                    _ => {}
-                });
+                words::agree(ctx, &self.request, started.paused).await;
                 Ok(started.status == "running")
             }
             Err(failure) => {

@@ -1,4 +1,4 @@
--- Intents: what a strategy wants done at its venue. An intent takes a ticket, passes the gates (0015), sets aside what its
+-- Intents: what a strategy wants done at its venue. An intent takes a ticket, passes the gates (0016), sets aside what its
 -- order may take, and is over in the commit that takes the order's fate down.
 --
 -- Locks: a strategy before its intents, an intent before its order.

@@ -1,4 +1,4 @@
--- What reconciliation asks of deliveries. An event that is given up is a finding of its own at once (0016); this tells of
+-- What reconciliation asks of deliveries. An event that is given up is a finding of its own at once (0017); this tells of
 -- endpoints that get nothing, whyever that is.
 
 SET LOCAL search_path = backstop, public;
