@@ -26,9 +26,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM assets WHERE asset = p_asset) THEN
         PERFORM refuse_input('asset_id', 'a known asset');
     END IF;
-    IF p_venue !~ '^[a-z0-9_-]{1,32}$' THEN
-        PERFORM refuse_input('venue', 'a venue''s name');
-    END IF;
+    PERFORM refuse_unknown_venue(p_venue);
     PERFORM refuse_unsigned(p_operator, p_evidence);
     INSERT INTO house_positions AS h (venue, asset, amount) VALUES (p_venue, p_asset, p_amount)
     ON CONFLICT (venue, asset) DO UPDATE SET amount = excluded.amount WHERE h.amount <> excluded.amount;

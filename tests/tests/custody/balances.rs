@@ -42,6 +42,8 @@ async fn a_balance_that_is_not_what_is_owed() {
             .await
             .contains("reason: expected why")
     );
+    let nowhere = ["--venue", "nope", "--asset", "BTC", "--amount", "998", "--by", "olga", "--reason", "ticket 9"];
+    assert!(house(&world, &nowhere).await.contains("venue: expected one of the known venues: binance"));
     let declared = ["--venue", "binance", "--asset", "BTC", "--amount", "998", "--by", "olga", "--reason", "ticket 9"];
     let said = house(&world, &declared).await;
     assert!(said.contains("declared") && said.contains("binance: 998 BTC"), "{said}");
