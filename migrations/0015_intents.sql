@@ -205,15 +205,16 @@ BEGIN
     RETURN intent_receipt_of(i, false);
 END $$;
 
--- Refuses an order of an intent whose strategy has been stopped since it took its ticket, also where the strategy runs again: it was meant
--- for another market. The caller shares the strategy's row.
+-- Refuses an order of an intent whose strategy has been stopped since it took its ticket, and runs again: it was meant for another
+-- market. The caller shares the strategy's row.
 CREATE FUNCTION refuse_outlived(p_order_id text) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_intent text;
 BEGIN
     SELECT i.intent_id INTO v_intent FROM intents AS i JOIN strategies AS s USING (strategy_key)
-     WHERE i.order_id = p_order_id AND i.kind = 'place_limit_order' AND i.strategy_version <> s.version;
+     WHERE i.order_id = p_order_id AND i.kind = 'place_limit_order'
+       AND s.status = 'running' AND i.strategy_version <> s.version;
     IF v_intent IS NOT NULL THEN
         PERFORM refuse('BS009', format('the strategy of intent/%s was stopped since', v_intent),
                        jsonb_build_object('subject', 'intent/' || v_intent, 'state', 'stopped', 'event', 'trade'));
