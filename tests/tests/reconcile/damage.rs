@@ -144,19 +144,29 @@ async fn an_intent_that_was_done_without_being_processed_or_disagrees_with_its_o
                 frozen(),
             ),
             (order_is("attempted"), order_is("placed"), vec![inconsistent()], frozen()),
-            (
-                order_is("void"),
-                order_is("placed"),
-                vec![
-                    inconsistent(),
-                    critical("reservation_orphaned", &format!("reservation/order/{order}")),
-                    critical("order_open_at_venue", &format!("order/{order}")),
-                ],
-                frozen(),
-            ),
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_sum_of_what_the_house_has_paid_that_its_entries_do_not_come_to() {
+    let world = World::new().await;
+    let user = world.depositor().await;
+    world.finds(&[]).await;
+    let of = format!("(SELECT id FROM accounts WHERE owner = '{user}' AND asset = 'BTC')");
+    world
+        .is_found(&Seeded {
+            damage: format!("INSERT INTO house_sums SELECT id, version, 1 FROM accounts WHERE id = {of}"),
+            undo: format!("DELETE FROM house_sums WHERE account = {of}"),
+            found: vec![
+                critical("house_sum_differs", &format!("account/{user}/BTC")),
+                critical("custody_differs", "asset/BTC"),
+            ],
+            // It is the house's, and no user's.
+            frozen: Vec::new(),
+        })
+        .await;
 }
 
 #[tokio::test]
