@@ -1,5 +1,5 @@
-//! Every call of a venue takes its turn, whoever makes it; what is halted is not sent. Nothing here measures how fast
-//! something is: no call comes before its slot, however slow the machine.
+//! Goal: every call of a venue takes its turn, whoever makes it; what is halted is not sent. Nothing here demands that something is
+//! fast: no call comes before its slot, and none comes much closer to the one before it, however slow the machine.
 #![allow(clippy::unwrap_used)]
 
 mod books;
