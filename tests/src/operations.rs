@@ -179,6 +179,26 @@ impl World {
         history.iter().map(HistoryEvent::event_type).collect()
     }
 
+    /// Cancels a workflow that waits for a timer, which then fires before a worker has heard of it: that worker hears of
+    /// both at once.
+    pub async fn cancel_as_its_timer_fires(&mut self, id: &str) {
+        let waits = wait_until(DEADLINE, async || {
+            let history = self.history(id).await;
+            let count = |kind| history.iter().filter(|event| **event == kind).count();
+            count(EventType::TimerStarted) > count(EventType::TimerFired) + count(EventType::TimerCanceled)
+        });
+        assert!(waits.await, "{id} waits for no timer");
+        self.kill_worker().await;
+        assert!(self.temporal(&["workflow", "cancel", "-w", id]).await.status.success());
+        let fires = wait_until(DEADLINE, async || {
+            let history = self.history(id).await;
+            let since = history.iter().skip_while(|event| **event != EventType::WorkflowExecutionCancelRequested);
+            since.filter(|event| **event == EventType::TimerFired).count() == 1
+        });
+        assert!(fires.await, "the timer of {id} did not fire after its cancellation: {:?}", self.history(id).await);
+        self.start_worker().await;
+    }
+
     /// Sends an update.
     ///
     /// # Errors

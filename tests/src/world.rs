@@ -47,6 +47,7 @@ pub struct World {
     pub(crate) queue: String,
     venue_url: Option<String>,
     pub(crate) settings: Vec<(&'static str, &'static str)>,
+    kept: bool,
 }
 
 /// How a workflow ended.
@@ -129,6 +130,7 @@ impl World {
             queue: format!("{name}.backstop"),
             venue_url: None,
             settings: Vec::new(),
+            kept: false,
             directory,
         }
     }
@@ -338,6 +340,19 @@ impl World {
         verdict.unwrap_or_else(|unlawful| panic!("{unlawful}"))
     }
 
+    /// Keeps what a person needs to understand a failure: the logs, and the workflows' histories. Says where.
+    pub async fn keep_evidence(&mut self, workflow_ids: &[String]) -> String {
+        self.kept = true;
+        for (number, id) in workflow_ids.iter().enumerate() {
+            for what in ["show", "describe"] {
+                let shown = self.temporal(&["workflow", what, "-w", id, "-o", "json"]).await;
+                let file = self.directory.join(format!("{what}-{number}.json"));
+                std::fs::write(file, [shown.stdout, shown.stderr].concat()).unwrap();
+            }
+        }
+        format!("its logs and histories are in {}", self.directory.display())
+    }
+
     /// Runs the real `temporal` command line against the server.
     pub async fn temporal(&self, words: &[&str]) -> std::process::Output {
         let mut command = Command::new(tools().temporal);
@@ -348,7 +363,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::env::var_os("BACKSTOP_TEST_KEEP").is_some() {
+        if self.kept || std::env::var_os("BACKSTOP_TEST_KEEP").is_some() {
             eprintln!("kept {}", self.directory.display());
             return;
         }

@@ -8,13 +8,14 @@ use backstop_domain::{PayoutId, RefusalKind, payout::PayoutReceipt};
 use temporalio_common::{WorkflowDefinition, data_converters::TemporalDeserializable};
 use temporalio_sdk::{
     ChildWorkflowOptions, ChildWorkflowStartError, ParentClosePolicy, StartChildWorkflowExecutionFailedCause,
-    StartedChildWorkflow, TimerOptions, WorkflowCancellationToken, WorkflowContext,
+    StartedChildWorkflow, WorkflowCancellationToken, WorkflowContext,
 };
 
 use crate::{
     call::books_options,
     failure::{StepFailure, classify, classify_child},
     input::RawInput,
+    timer::wait_out,
 };
 
 /// Before a payout whose workflow was ended by force is started again.
@@ -117,8 +118,7 @@ impl<I: Fn() -> RawInput> Child<'_, I> {
             } else {
                 tracing::info!(id = self.id, "ended by force; it is started again");
                 // Untouched by cancellation: what was started is not left before its end is known.
-                let pause = TimerOptions::builder(PAUSE).cancellation_token(WorkflowCancellationToken::new()).build();
-                ctx.timer(pause).await;
+                wait_out(ctx, PAUSE).await;
             }
             started = match self.start(ctx, workflow()).await {
                 Ok(started) => started,

@@ -14,8 +14,8 @@ use futures::FutureExt;
 use temporalio_common::WorkflowDefinition;
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    StartedChildWorkflow, SyncWorkflowContext, TimerOptions, WorkflowCancellationToken, WorkflowContext,
-    WorkflowContextView, WorkflowResult, WorkflowTermination,
+    StartedChildWorkflow, SyncWorkflowContext, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
@@ -25,7 +25,9 @@ use crate::{
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
     saga::{begin, note, update},
-    search, venue_queue,
+    search,
+    timer::wait_at_most,
+    venue_queue,
 };
 
 /// How long the venue is asked for new deposits when somebody says that there are some.
@@ -303,7 +305,7 @@ async fn asked(ctx: &WorkflowContext<FundOrder>) {
     let due = ctx.state(|fund| fund.looked_at).map(|at| at + LOOK_PAUSE);
     let early = due.and_then(|due| due.duration_since(ctx.workflow_time()?).ok());
     if let Some(early) = early.filter(|early| !early.is_zero()) {
-        ctx.timer(TimerOptions::builder(early).build()).await;
+        wait_at_most(ctx, early, ctx.cancelled()).await;
     }
 }
 

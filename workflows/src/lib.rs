@@ -18,6 +18,7 @@ mod reward;
 mod saga;
 pub mod search;
 mod strategy;
+mod timer;
 mod watch;
 mod withdraw;
 

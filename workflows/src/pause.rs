@@ -14,7 +14,7 @@ use backstop_domain::{
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
+    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
@@ -24,7 +24,9 @@ use crate::{
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
     saga::{Saga, begin, note, update},
-    search, venue_queue,
+    search,
+    timer::wait_out,
+    venue_queue,
     withdraw::Withdraw,
 };
 
@@ -296,8 +298,7 @@ impl Pause {
                 }
                 Err(failure) => {
                     tracing::warn!(%failure, id, "it is tried again to call the withdrawal off");
-                    let pause = TimerOptions::builder(ABANDON_PAUSE).cancellation_token(token.clone()).build();
-                    ctx.timer(pause).await;
+                    wait_out(ctx, ABANDON_PAUSE).await;
                 }
             }
         }

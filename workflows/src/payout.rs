@@ -13,8 +13,7 @@ use backstop_domain::{
 use futures::FutureExt;
 use temporalio_common::ActivityDefinition;
 use temporalio_sdk::{
-    CancellableFuture, TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext,
-    WorkflowTermination,
+    CancellableFuture, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowTermination,
 };
 
 use crate::{
@@ -23,7 +22,9 @@ use crate::{
     failure::{StepFailure, classify},
     progress::Tracked,
     saga::{DeclaredStep, Past, Pivot, Saga, Unwound, update, wait_for_operator},
-    search, venue_queue,
+    search,
+    timer::wait_at_most,
+    venue_queue,
 };
 
 /// A send that vanished without a trace is repeated this often in all, then the money comes back.
@@ -252,7 +253,7 @@ impl Journey {
         known: KnownAttempts,
     ) -> PayoutReceipt {
         let ctx = past.ctx();
-        ctx.state_mut(|workflow| workflow.desk().known = known.clone());
+    ctx.state_mut(|workflow| workflow.desk().known = known.clone());
         loop {
             let input = Escalate { payout: self.payout.clone(), evidence: failure.to_string() };
             match past.ledger("call an operator", &LedgerActivities::escalate, input, &self.says("escalate")).await {
@@ -268,13 +269,8 @@ impl Journey {
             }
             // Whatever keeps the answer from being booked may pass: it is looked for again, unless an operator is first.
             self.ask(ctx, &failure);
-            let options =
-                TimerOptions::builder(LOOK_AGAIN).cancellation_token(WorkflowCancellationToken::new()).build();
-            let mut answered = std::pin::pin!(answer(ctx));
-            let mut pause = std::pin::pin!(ctx.timer(options));
-            temporalio_sdk::workflows::select! {
-                receipt = answered => return receipt,
-                _ = pause => {}
+            if let Some(receipt) = wait_at_most(ctx, LOOK_AGAIN, answer(ctx)).await {
+                return receipt;
             }
         }
     }

@@ -12,12 +12,13 @@ use temporalio_common::{
     ActivityDefinition,
     data_converters::{TemporalDeserializable, TemporalSerializable},
 };
-use temporalio_sdk::{ActivityOptions, TimerOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext};
+use temporalio_sdk::{ActivityOptions, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext};
 
 use crate::{
     call::{Named, ledger},
     failure::{StepFailure, classify},
     progress::{Progress, StepState, StepStatus, Tracked},
+    timer::wait_out,
 };
 
 /// Between two tries of an undo that failed in a way that no retry policy covers.
@@ -293,8 +294,7 @@ async fn run_undo<W: Tracked>(ctx: &WorkflowContext<W>, undo: &Undo) -> Result<(
             Err(StepFailure::Refused(refusal)) => return Err(refusal),
             Err(failure) => {
                 tracing::warn!(%failure, undo = undo.title, "the undo is tried again");
-                let pause = TimerOptions::builder(UNDO_PAUSE).cancellation_token(token).build();
-                ctx.timer(pause).await;
+                wait_out(ctx, UNDO_PAUSE).await;
             }
         }
     }

@@ -14,8 +14,8 @@ use backstop_domain::{
 };
 use temporalio_macros::{workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, ContinueAsNewOptions, TimerOptions, WorkflowCancellationToken, WorkflowContext,
-    WorkflowContextView, WorkflowResult, WorkflowTermination,
+    ActivityOptions, ContinueAsNewOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView,
+    WorkflowResult, WorkflowTermination,
 };
 
 use crate::{
@@ -26,7 +26,9 @@ use crate::{
     intent::ExecuteIntent,
     progress::{Progress, StepState, Tracked},
     saga::{begin, note, update},
-    search, venue_queue,
+    search,
+    timer::wait_at_most,
+    venue_queue,
 };
 
 mod pair;
@@ -195,13 +197,8 @@ impl Run {
     async fn wait(&self, ctx: &WorkflowContext<RunStrategy>) -> Option<u64> {
         let now_ms = millis_since_1970(ctx.workflow_time());
         let (place, at_ms) = ctx.state(|strategy| strategy.ticks.next(now_ms, self.request.tick));
-        let pause = TimerOptions::builder(Duration::from_millis(at_ms.saturating_sub(now_ms))).build();
-        let mut stopped = std::pin::pin!(ctx.wait_condition(|strategy| strategy.stop.is_some()));
-        let mut tick = std::pin::pin!(ctx.timer(pause));
-        temporalio_sdk::workflows::select! {
-            _ = stopped => {}
-            _ = tick => {}
-        }
+        let length = Duration::from_millis(at_ms.saturating_sub(now_ms));
+        wait_at_most(ctx, length, ctx.wait_condition(|strategy| strategy.stop.is_some())).await;
         (!is_called_off(ctx)).then_some(place)
     }
 

@@ -10,9 +10,7 @@ use backstop_activities::{
 use backstop_domain::{Fields, InvalidInput};
 use serde_json::Value;
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{
-    ContinueAsNewOptions, SyncWorkflowContext, TimerOptions, WorkflowContext, WorkflowContextView, WorkflowResult,
-};
+use temporalio_sdk::{ContinueAsNewOptions, SyncWorkflowContext, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
     call::{adopt_options, venue_options},
@@ -20,7 +18,9 @@ use crate::{
     input::{RawInput, refuse},
     progress::{Progress, StepState, Tracked},
     saga::{begin, note, update},
-    search, venue_queue,
+    search,
+    timer::wait_at_most,
+    venue_queue,
 };
 
 /// How long one look may take before the next neighbour gets its turn.
@@ -95,12 +95,7 @@ impl Watch {
             if ctx.cancellation_token().is_cancelled() {
                 return Err(temporalio_sdk::WorkflowTermination::cancelled());
             }
-            let mut woken = std::pin::pin!(ctx.wait_condition(|watch| watch.woken));
-            let mut late = std::pin::pin!(ctx.timer(TimerOptions::builder(request.pause).build()));
-            temporalio_sdk::workflows::select! {
-                _ = woken => {}
-                _ = late => {}
-            }
+            wait_at_most(ctx, request.pause, ctx.wait_condition(|watch| watch.woken)).await;
             ctx.state_mut(|watch| watch.woken = false);
         }
         let input = ctx.state(|watch| watch.input.clone());

@@ -10,7 +10,7 @@ use backstop_domain::{
     payout::{PayoutOrder, PayoutReceipt},
 };
 use temporalio_macros::{workflow, workflow_methods};
-use temporalio_sdk::{TimerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult};
+use temporalio_sdk::{WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult};
 
 use crate::{
     call::{Named, ledger},
@@ -21,6 +21,7 @@ use crate::{
     progress::{Progress, Tracked},
     saga::{Saga, update},
     search,
+    timer::wait_at_most,
 };
 
 type Refused = Box<dyn std::error::Error + Send + Sync>;
@@ -139,12 +140,7 @@ async fn await_approval(
     );
     ctx.state_mut(|withdraw| withdraw.desk.awaits_approval = true);
     update(ctx, |progress| progress.waiting_for = Some(question));
-    let mut decided = std::pin::pin!(ctx.wait_condition(|withdraw| withdraw.desk.decided.is_some()));
-    let mut late = std::pin::pin!(ctx.timer(TimerOptions::builder(timeout).build()));
-    temporalio_sdk::workflows::select! {
-        _ = decided => {}
-        _ = late => {}
-    }
+    wait_at_most(ctx, timeout, ctx.wait_condition(|withdraw| withdraw.desk.decided.is_some())).await;
     ctx.state_mut(|withdraw| withdraw.desk.awaits_approval = false);
     update(ctx, |progress| progress.waiting_for = None);
     if let Some(receipt) = ctx.state(|withdraw| withdraw.desk.decided.clone()) {

@@ -1,6 +1,7 @@
 //! One cell: a saga, a fault, a world of its own. First the fault, then the way to a lawful end without it.
 
 use std::{
+    any::Any,
     panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, OnceLock},
@@ -87,10 +88,7 @@ impl Cell {
         let running = AssertUnwindSafe(self.run_unguarded()).catch_unwind();
         match tokio::time::timeout(CELL_MAX, running).await {
             Ok(Ok(wrong)) => wrong,
-            Ok(Err(panic)) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                vec![text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()]
-            }
+            Ok(Err(panic)) => vec![said(panic.as_ref())],
             Err(_) => vec![format!("it was not over within {CELL_MAX:?}")],
         }
     }
@@ -104,10 +102,22 @@ impl Cell {
         // What is sent after Postgres is back is still to pay.
         let patient = own.postgres;
         let mut run = Run::new(&self.operation, own, (watched, patient), dice, self.broken).await;
-        let wrong = act::act(&mut run, &self.fault).await;
+        let mut wrong = match AssertUnwindSafe(act::act(&mut run, &self.fault)).catch_unwind().await {
+            Ok(wrong) => wrong,
+            Err(panic) => vec![said(panic.as_ref())],
+        };
+        if !wrong.is_empty() && self.broken.is_none() {
+            wrong.push(run.world.keep_evidence(&[run.order.id.clone(), run.order.other_id()]).await);
+        }
         run.world.servers.stop().await;
         wrong
     }
+}
+
+/// What a panic says.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 /// What goes on beside a cell, and ends with it.

@@ -111,6 +111,17 @@ async fn a_cancelled_run_stops_its_strategy_and_ends_its_orders() {
 }
 
 #[tokio::test]
+async fn cancelled_in_the_moment_of_a_tick_it_ends() {
+    let mut world = World::new().await;
+    let maker = Maker::of(&world, 3_000).await;
+    maker.start(&world).await;
+    maker.has_quotes(&world, 4).await;
+    world.cancel_as_its_timer_fires(&maker.id()).await;
+    assert_eq!(world.end_of(&maker.id()).await, End::Cancelled);
+    assert_over(&world, &maker).await;
+}
+
+#[tokio::test]
 async fn a_long_run_goes_on_with_its_ticks_in_a_new_history() {
     let world = World::new().await;
     let maker = Maker::of(&world, 250).await;

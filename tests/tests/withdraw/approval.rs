@@ -108,6 +108,15 @@ async fn cancelled_while_it_waits_it_is_abandoned() {
 }
 
 #[tokio::test]
+async fn cancelled_in_the_moment_its_time_is_over_it_ends() {
+    let mut world = World::new().await;
+    let (id, _) = waiting(&world, |input| input["approval_timeout_seconds"] = json!(3)).await;
+    world.cancel_as_its_timer_fires(&id).await;
+    assert_eq!(world.end_of(&id).await, End::Cancelled);
+    world.reaches(&id, "abandoned").await;
+}
+
+#[tokio::test]
 async fn an_approval_that_was_taken_down_outlives_the_worker_and_the_workflow() {
     let mut world = World::new().await;
     let (id, withdrawal) = waiting(&world, |_| {}).await;

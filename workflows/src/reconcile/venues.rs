@@ -11,13 +11,14 @@ use backstop_activities::{
 };
 use backstop_domain::reconcile::CheckReport;
 use temporalio_common::ActivityDefinition;
-use temporalio_sdk::{ActivityOptions, TimerOptions};
+use temporalio_sdk::ActivityOptions;
 
 use super::{CHECK, Ctx, quick, told};
 use crate::{
     call::{Named, venue_options},
     failure::{StepFailure, classify},
     saga::begin,
+    timer::wait_at_most,
     venue_queue,
 };
 
@@ -105,7 +106,7 @@ async fn custody(ctx: &Ctx, venues: &[String], input: &CheckInput) -> Result<Che
     let mut looks = 0;
     while looks < LOOKS_MAX && (looks == 0 || seen.values().any(|seen| !matches!(seen, Seen::Settled(_)))) {
         if looks > 0 {
-            ctx.timer(TimerOptions::builder(LOOK_AGAIN).build()).await;
+            wait_at_most(ctx, LOOK_AGAIN, ctx.cancelled()).await;
         }
         if ctx.cancellation_token().is_cancelled() {
             return Err(StepFailure::Cancelled);
