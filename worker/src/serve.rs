@@ -1,6 +1,6 @@
 //! `backstop worker`: serves the main task queue, and that of each venue that is configured, until it is told to stop.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Display, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
@@ -54,6 +54,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 const PUBLISHER_CONNECTIONS: u32 = 4;
 /// How many intents wait at the gates in this process at once. They take turns with those beyond.
 const WAITING_MAX: usize = 1_000;
+/// How many activities of a venue wait for their turns in this process at once: a cancel comes into the process' queue, where
+/// it goes first, only once there is room for it. Each of them heartbeats.
+const CALLING_MAX: usize = 400;
 /// How soon a workflow that waits moves to another worker after its own has died.
 const STICKY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -82,7 +85,7 @@ pub async fn serve(config: WorkerConfig) -> Result<()> {
     let venues = config.venue.served(|name| std::env::var(name).ok())?;
     let options = database(&config.database_url)?;
     let connect = || Books::connect(options.clone(), config.database_connections);
-    let books = connect.retry(patiently()).await.context("connecting to the books")?;
+    let books = connect.retry(patiently()).notify(told_once("the books")).await.context("connecting to the books")?;
     let client = connect_temporal(&config.temporal_address, &config.temporal_namespace).await?;
     register_search_attributes(&client, &config.temporal_namespace).await?;
 
@@ -174,6 +177,7 @@ fn venue_options(config: &WorkerConfig, books: &Books, venue: Venue) -> Result<W
         .register_activities(OrderActivities::new(books.clone(), venue.clone(), lane.clone(), patience))
         .register_activities(TickActivities::new(books.clone(), venue.clone(), lane, patience))
         .register_activities(TradingActivities { books, venue, patience })
+        .tuner(room_for(CALLING_MAX))
         .activity_inbound_interceptor(Failpoints)
         .graceful_shutdown_period(SHUTDOWN_GRACE)
         .build())
@@ -184,7 +188,7 @@ async fn publish(config: &WorkerConfig, stop: watch::Receiver<bool>) -> Result<J
     let Some(settings) = config.publish.settings() else { return Ok(tokio::spawn(async {})) };
     let options = database(&config.database_url)?;
     let connect = || Books::connect(options.clone(), PUBLISHER_CONNECTIONS);
-    let books = connect.retry(patiently()).await.context("connecting to the books")?;
+    let books = connect.retry(patiently()).notify(told_once("the books")).await.context("connecting to the books")?;
     let publisher = Publisher::new(books, settings).context("setting up the HTTP client of webhooks")?;
     Ok(tokio::spawn(publisher.run(stop)))
 }
@@ -208,8 +212,8 @@ pub async fn connect_temporal(address: &str, namespace: &str) -> Result<Client> 
     let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let url = Url::parse(&address).with_context(|| format!("TEMPORAL_ADDRESS: expected host:port, got {address:?}"))?;
     let connect = || Connection::connect(ConnectionOptions::new(url.clone()).identity(identity()).build());
-    let connection =
-        connect.retry(patiently()).await.with_context(|| format!("connecting to Temporal at {address}"))?;
+    let connecting = connect.retry(patiently()).notify(told_once("Temporal"));
+    let connection = connecting.await.with_context(|| format!("connecting to Temporal at {address}"))?;
     Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
 }
 
@@ -251,6 +255,16 @@ fn patiently() -> ExponentialBuilder {
         .with_max_delay(Duration::from_secs(2))
         .with_total_delay(Some(Duration::from_secs(60)))
         .without_max_times()
+}
+
+/// Tells whoever waits for a connection why, once.
+fn told_once<E: Display>(what: &str) -> impl FnMut(&E, Duration) {
+    let mut told = false;
+    move |error, _| {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(%error, "{what} can't be reached yet; it is tried for a minute");
+        }
+    }
 }
 
 /// Resolves on SIGTERM or SIGINT.

@@ -253,7 +253,7 @@ impl Journey {
         known: KnownAttempts,
     ) -> PayoutReceipt {
         let ctx = past.ctx();
-    ctx.state_mut(|workflow| workflow.desk().known = known.clone());
+        ctx.state_mut(|workflow| workflow.desk().known = known.clone());
         loop {
             let input = Escalate { payout: self.payout.clone(), evidence: failure.to_string() };
             match past.ledger("call an operator", &LedgerActivities::escalate, input, &self.says("escalate")).await {
