@@ -264,16 +264,18 @@ BEGIN
     RETURN true;
 END $$;
 
--- resolve: an operator's word on an order that may have been sent, and whose record the venue does not give out any more: its id there,
--- or null when it was not executed. Not before its time is over. On the record. Returns whether this call decided it.
+-- resolve: an operator's word on an order whose record the venue does not give out any more. Of one that may have been sent: its id
+-- there, or null when it was not executed. Of one that is known to be there, or has traded: null, for it is over, and what is
+-- booked is all there was. Not before its time is over. On the record. Returns whether this call decided it.
 CREATE FUNCTION order_resolve(p_order_id text, p_venue_order_id text, p_operator text, p_evidence text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = backstop, pg_temp AS $$
 DECLARE
     o        orders := lock_order(p_order_id);
     v_now_ms bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    v_booked numeric;
 BEGIN
     PERFORM refuse_unsigned(p_operator, p_evidence);
-    IF o.state <> 'attempted' THEN
+    IF o.state NOT IN ('attempted', 'placed') OR o.state = 'placed' AND p_venue_order_id IS NOT NULL THEN
         RETURN false;
     END IF;
     IF clock_timestamp() <= o.void_after THEN
@@ -283,6 +285,10 @@ BEGIN
     INSERT INTO operator_acts (act, subject, operator, evidence)
     VALUES (CASE WHEN p_venue_order_id IS NULL THEN 'resolve not_executed' ELSE 'resolve executed' END,
             'order/' || p_order_id, p_operator, p_evidence);
+    SELECT sum(base) INTO v_booked FROM fills WHERE order_id = p_order_id;
+    IF p_venue_order_id IS NULL AND (o.state = 'placed' OR v_booked IS NOT NULL) THEN
+        RETURN order_end(p_order_id, coalesce(v_booked, 0), format('over, says %s: %s', p_operator, p_evidence));
+    END IF;
     IF p_venue_order_id IS NULL THEN
         RETURN order_void(p_order_id, v_now_ms, false, format('not executed, says %s: %s', p_operator, p_evidence));
     END IF;

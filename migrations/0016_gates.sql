@@ -1,5 +1,5 @@
--- Gates: how many intents may be in flight, of all, of a venue, and of a strategy, which has one at a time, in the order of
--- tickets. A claim is a state of its intent: it outlives the worker that made it, and ends in the commit that ends the intent.
+-- Gates: how many intents to trade may be in flight, of all and of a venue; and of a strategy, which has one at a time, in the
+-- order of tickets. A cancel only waits for its strategy: it must not stand in a crowd of orders. A claim is a state of its intent: it outlives the worker that made it, and ends in the commit that ends the intent.
 -- Locks: after those of the intent, everything's gate before the venue's.
 
 SET LOCAL search_path = backstop, public;
@@ -40,10 +40,13 @@ BEGIN
     IF v_other IS NOT NULL THEN
         RETURN format('intent %s of strategy %s comes first', v_other, i.strategy_key);
     END IF;
+    IF i.kind <> 'place_limit_order' THEN
+        RETURN NULL;
+    END IF;
     FOREACH v_scope IN ARRAY v_scopes LOOP
         SELECT max_in_flight INTO v_max FROM gates WHERE scope = v_scope;
         IF (SELECT count(*) FROM intents
-             WHERE state = 'claimed' AND (v_scope = 'global' OR venue = i.venue)) >= coalesce(v_max, 20) THEN
+             WHERE state = 'claimed' AND kind = 'place_limit_order' AND (v_scope = 'global' OR venue = i.venue)) >= coalesce(v_max, 20) THEN
             RETURN format('%s intents are in flight, as many as gate %s lets through', coalesce(v_max, 20), v_scope);
         END IF;
     END LOOP;
@@ -81,8 +84,10 @@ BEGIN
                                       ELSE format('strategy %s is %s', s.strategy_key, s.status) END);
     END IF;
     IF i.state = 'waiting' THEN
-        PERFORM lock_gate('global');
-        PERFORM lock_gate('venue/' || i.venue);
+        IF i.kind = 'place_limit_order' THEN
+            PERFORM lock_gate('global');
+            PERFORM lock_gate('venue/' || i.venue);
+        END IF;
         why := intent_obstacle(i);
         IF why IS NULL THEN
             i := move_intent(i, 'claim');

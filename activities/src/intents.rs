@@ -7,7 +7,7 @@ use std::{
 
 use backstop_domain::{Claim, IntentReceipt, IntentRequest, RefusalKind};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgListener;
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
@@ -269,4 +269,21 @@ async fn hear(books: &Books, called: &watch::Sender<()>) -> Result<(), sqlx::Err
         listener.recv().await?;
         called.send_replace(());
     }
+}
+
+/// Ends in the books whichever of these intents has not begun. One whose workflow was ended by force, or refused early, can then
+/// not begin later, beside what takes its place.
+pub(crate) async fn call_off(books: &Books, intents: &[Value], why: &str) -> Result<(), Failure> {
+    for intent in intents.iter().filter_map(|intent| IntentRequest::read(intent.clone()).ok()) {
+        if books.unknown_intents(&[intent.intent_id.to_string()]).await?.is_empty() {
+            continue;
+        }
+        let holder = format!("intent/{}", intent.intent_id);
+        match books.intent_abandon(&intent, &holder, true, why).await {
+            // One that has begun at this moment is followed like any other, or has let the next one pass.
+            Ok(_) | Err(BooksError::Refused(_)) => books.wake_gates(intent.venue.as_str()).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

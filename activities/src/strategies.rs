@@ -15,9 +15,11 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
 use crate::{
     beat::{beating, in_time},
-    books::{Books, BooksError, StrategyRow},
+    books::{Books, StrategyRow},
     clock::Clock,
     failure::Failure,
+    intents::call_off,
+    observations::Observe,
     orders::{Market, OrderActivities},
     pacing::Lane,
     payouts::VenuePatience,
@@ -149,6 +151,12 @@ impl TickActivities {
         beating(&ctx, self.trading.patience.poll_max, work).await
     }
 
+    /// Books the fills of open orders of strategies that are not run by a workflow, and ends those that are over.
+    #[activity(name = "venue_follow")]
+    pub async fn follow(self: Arc<Self>, ctx: ActivityContext, input: Observe) -> Result<String, ActivityError> {
+        beating(&ctx, self.trading.patience.poll_max, in_time(&ctx, self.follow_unfollowed(&input.venue))).await
+    }
+
     /// Says which intents follow from the market, the strategy's open orders and its user's balances.
     #[activity(name = "strategy_quote")]
     pub async fn quote(self: Arc<Self>, ctx: ActivityContext, input: Quote) -> Result<Look, ActivityError> {
@@ -168,6 +176,22 @@ impl TickActivities {
         if let Some(why) = keeps_from_syncing(&strategy) {
             return Ok(skipped(strategy.running, &why));
         }
+        self.follow_orders(strategy_key).await
+    }
+
+    /// The same for the strategies that no run follows, which somebody else has intents executed for.
+    async fn follow_unfollowed(&self, venue: &str) -> Result<String, Failure> {
+        let strategies = self.books.unfollowed_strategies(venue).await?;
+        let mut failed = None;
+        for strategy_key in &strategies {
+            if let Err(failure) = self.follow_orders(strategy_key).await {
+                failed = Some(failure.about(&format!("strategy {strategy_key}")));
+            }
+        }
+        failed.map_or_else(|| Ok(format!("{} strategies with open orders", strategies.len())), Err)
+    }
+
+    async fn follow_orders(&self, strategy_key: &str) -> Result<Look, Failure> {
         let mut orders = self.books.live_orders(strategy_key).await?;
         // What is not placed yet is still in the hands of its intent.
         orders.retain(|order| order.state == "placed");
@@ -197,7 +221,7 @@ impl TickActivities {
         let key = &input.tick.strategy_key;
         // Asked before anything else is read: what has begun is among the intents and the orders from now on.
         let unseen = self.books.unknown_intents(&input.asked).await?;
-        self.call_off(&input.overdue).await?;
+        call_off(&self.books, &input.overdue, "it did not begin in time").await?;
         let strategy = self.books.strategy(key).await?;
         // A pause withdraws what there is; a cancel may be asked for twice.
         if strategy.running && input.paused.is_none() && !unseen.is_empty() {
@@ -242,25 +266,6 @@ impl TickActivities {
     }
 }
 
-impl TickActivities {
-    /// Ends in the books whichever of these intents has not begun. One whose workflow was ended by force, or refused early, can
-    /// then not begin later, beside the quotes that take its place.
-    async fn call_off(&self, overdue: &[Value]) -> Result<(), Failure> {
-        for intent in overdue.iter().filter_map(|intent| IntentRequest::read(intent.clone()).ok()) {
-            if self.books.unknown_intents(&[intent.intent_id.to_string()]).await?.is_empty() {
-                continue;
-            }
-            let holder = format!("intent/{}", intent.intent_id);
-            match self.books.intent_abandon(&intent, &holder, true, "it did not begin in time").await {
-                // One that has begun at this moment is followed like any other, or has let the next one pass.
-                Ok(_) | Err(BooksError::Refused(_)) => self.books.wake_gates(intent.venue.as_str()).await?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The health check of *sync*: why it is not done in this tick, if so.
 fn keeps_from_syncing(strategy: &StrategyRow) -> Option<String> {
     if !strategy.running {
@@ -276,7 +281,8 @@ fn keeps_from_quoting(strategy: &StrategyRow, input: &Quote) -> Option<String> {
         return Some("the strategy is stopped".into());
     }
     if strategy.in_flight > 0 {
-        return Some(format!("{} intents are not over yet", strategy.in_flight));
+        let also = strategy.held_up.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+        return Some(format!("{} intents are not over yet{also}", strategy.in_flight));
     }
     if input.paused.is_some() {
         return None;

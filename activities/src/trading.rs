@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use backstop_domain::{Amount, Refusal, RefusalKind};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use temporalio_macros::activities;
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 
@@ -13,6 +13,7 @@ use crate::{
     books::{Books, BooksError, OrderRow, Priority},
     clock::Clock,
     failure::Failure,
+    intents::call_off,
     payouts::VenuePatience,
     venue::{LookupFailed, OrderRecord, OrderState, Spot},
 };
@@ -22,6 +23,9 @@ use crate::{
 pub struct Drain {
     /// Which strategy's orders.
     pub strategy_key: String,
+    /// Intents of the strategy that may not have begun yet: they never do.
+    #[serde(default)]
+    pub asked: Vec<Value>,
 }
 
 /// What a drain found to do.
@@ -53,7 +57,7 @@ impl TradingActivities {
     /// strategy is open. "Not yet" fails, says what is still open, and is tried again.
     #[activity(name = "venue_drain")]
     pub async fn drain(self: Arc<Self>, ctx: ActivityContext, input: Drain) -> Result<DrainReport, ActivityError> {
-        beating(&ctx, self.patience.poll_max, self.drain_round(&input.strategy_key)).await
+        beating(&ctx, self.patience.poll_max, self.drain_round(&input)).await
     }
 }
 
@@ -69,7 +73,7 @@ pub(crate) enum Seen {
 }
 
 impl TradingActivities {
-    async fn drain_round(&self, strategy_key: &str) -> Result<DrainReport, Failure> {
+    async fn drain_round(&self, Drain { strategy_key, asked }: &Drain) -> Result<DrainReport, Failure> {
         if !self.books.strategy_is_stopped(strategy_key).await? {
             // It was stopped, and nobody may start it meanwhile: the books were restored to a moment before.
             return Err(Failure::Refused(Refusal {
@@ -78,6 +82,8 @@ impl TradingActivities {
                 detail: json!({"subject": strategy_key, "state": "running", "event": "drain"}),
             }));
         }
+        // Else they would begin with the strategy's next start, in another market.
+        call_off(&self.books, asked, "its strategy was stopped").await?;
         let mut ended = 0;
         let mut unreadable = None;
         // The second look is at what the first one has cancelled.

@@ -75,21 +75,28 @@ where
     I: TemporalDeserializable + TemporalSerializable + Clone + 'static,
     O: TemporalDeserializable + TemporalSerializable + 'static,
 {
+    if token.is_cancelled() {
+        return Err(StepFailure::Cancelled);
+    }
     let local_retries =
         RetryPolicy::builder().initial_interval(Duration::from_millis(50)).maximum_attempts(LOCAL_ATTEMPTS_MAX).build();
     let local = LocalActivityOptions::builder()
         .start_to_close_timeout(LEDGER_TIMEOUT)
         .schedule_to_close_timeout(LEDGER_TIMEOUT * (LOCAL_ATTEMPTS_MAX + 1))
         .retry_policy(local_retries)
-        .cancellation_token(token.clone())
+        // It is over soon. The SDK (1.1.1) may fail the task where it is cancelled in the moment it ends.
+        .cancellation_token(WorkflowCancellationToken::new())
         .summary(summary.to_owned())
         .build();
     let failure = match ctx.execute_local_activity(activity.clone(), input.clone(), local).await {
         Ok(output) => return Ok(output),
         Err(error) => classify(&error),
     };
-    if matches!(failure, StepFailure::Refused(_) | StepFailure::Cancelled) {
+    if matches!(failure, StepFailure::Refused(_)) {
         return Err(failure);
+    }
+    if token.is_cancelled() {
+        return Err(StepFailure::Cancelled);
     }
     let retries = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(500))

@@ -7,8 +7,8 @@ use backstop_activities::payouts::LedgerActivities;
 use backstop_domain::{PayoutId, RefusalKind, payout::PayoutReceipt};
 use temporalio_common::{WorkflowDefinition, data_converters::TemporalDeserializable};
 use temporalio_sdk::{
-    ChildWorkflowOptions, ChildWorkflowStartError, ParentClosePolicy, StartChildWorkflowExecutionFailedCause,
-    StartedChildWorkflow, WorkflowCancellationToken, WorkflowContext,
+    CancellableFuture, ChildWorkflowExecutionError, ChildWorkflowOptions, ChildWorkflowStartError, ParentClosePolicy,
+    StartChildWorkflowExecutionFailedCause, StartedChildWorkflow, WorkflowCancellationToken, WorkflowContext,
 };
 
 use crate::{
@@ -53,11 +53,15 @@ impl<I: Fn() -> RawInput> Child<'_, I> {
         C: WorkflowDefinition<Input = RawInput> + 'static,
         C::Output: TemporalDeserializable + 'static,
     {
+        if self.token.is_cancelled() {
+            return Err(StepFailure::Cancelled);
+        }
+        // A token of its own: see `result`. One that is cancelled while it starts is asked to end once it has.
         let options = ChildWorkflowOptions::builder()
             .workflow_id(self.id.to_owned())
             .static_summary(self.summary.to_owned())
             .parent_close_policy(ParentClosePolicy::Abandon)
-            .cancellation_token(self.token.clone())
+            .cancellation_token(WorkflowCancellationToken::new())
             .build();
         match ctx.start_child_workflow(workflow, (self.input)(), options).await {
             Ok(started) => Ok(Some(started)),
@@ -99,7 +103,7 @@ impl<I: Fn() -> RawInput> Child<'_, I> {
         loop {
             let is_running = match started {
                 None => true,
-                Some(started) => match started.result().await {
+                Some(started) => match self.result(started).await {
                     Ok(receipt) => return Some(Ok(receipt)),
                     Err(error) => match classify_child(&error) {
                         // Another workflow carries it: that one's end is its end.
@@ -125,6 +129,24 @@ impl<I: Fn() -> RawInput> Child<'_, I> {
                 Err(StepFailure::Cancelled) => return None,
                 Err(failure) => return Some(Err(failure)),
             };
+        }
+    }
+
+    /// Waits for the end of one that was started here, and asks it to end when the token is cancelled: by a command of this
+    /// code, not by the SDK's own hand. That would send it while it reads the task (1.1.1), and should the same task bring the
+    /// child's termination, the parent would be stuck for ever; for a child that is just being started it would be lost.
+    async fn result<C>(&self, started: StartedChildWorkflow<C>) -> Result<C::Output, ChildWorkflowExecutionError>
+    where
+        C: WorkflowDefinition<Input = RawInput, Output = PayoutReceipt> + 'static,
+    {
+        let mut end = std::pin::pin!(started.result());
+        let mut called_off = std::pin::pin!(self.token.cancelled());
+        temporalio_sdk::workflows::select! {
+            end = end => end,
+            () = called_off => {
+                end.cancel();
+                end.await
+            }
         }
     }
 

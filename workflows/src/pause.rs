@@ -181,7 +181,7 @@ impl Pause {
             &format!("cancel the orders of strategy {strategy_key}, book their fills, and end them"),
             &ctx.cancellation_token(),
         );
-        let drain = Drain { strategy_key };
+        let drain = Drain { strategy_key, asked: Vec::new() };
         match ctx.execute_activity(TradingActivities::drain, drain, options).await.map_err(|error| classify(&error)) {
             Ok(report) => note(ctx, step, StepState::Done, &report.to_string()),
             Err(failure) => {

@@ -12,16 +12,14 @@ use backstop_domain::{
 };
 use futures::FutureExt;
 use temporalio_common::ActivityDefinition;
-use temporalio_sdk::{
-    CancellableFuture, WaitConditionOptions, WorkflowCancellationToken, WorkflowContext, WorkflowTermination,
-};
+use temporalio_sdk::{CancellableFuture, WorkflowCancellationToken, WorkflowContext, WorkflowTermination};
 
 use crate::{
     call::venue_options,
     desk::{Payer, answer},
     failure::{StepFailure, classify},
     progress::Tracked,
-    saga::{DeclaredStep, Past, Pivot, Saga, Unwound, update, wait_for_operator},
+    saga::{DeclaredStep, Past, Pivot, Saga, Unwound, all_are_answered, update, wait_for_operator},
     search,
     timer::wait_at_most,
     venue_queue,
@@ -57,8 +55,8 @@ pub(crate) async fn carry<W: Payer>(
 ) -> Result<PayoutReceipt, WorkflowTermination> {
     let ctx = &saga.ctx().clone();
     let journey = Journey::new(ctx, order, confirm_timeout);
-    let receipt = match opened {
-        Ok(receipt) if receipt.state.is_final() => receipt,
+    let ended = match opened {
+        Ok(receipt) if receipt.state.is_final() => Ok(receipt),
         Ok(receipt) if receipt.state == PayoutState::Opened => {
             show_state(ctx, &receipt);
             let queue = venue_queue(ctx.task_queue(), &receipt.venue);
@@ -66,25 +64,26 @@ pub(crate) async fn carry<W: Payer>(
                 venue_options(&queue, Some(confirm_timeout), &journey.says("submit"), &ctx.cancellation_token());
             match saga.pivot("submit to the venue", VenueActivities::submit, journey.order.clone(), options).await {
                 Pivot::Crossed(past, sent) => {
-                    journey.forward(past, receipt, Sent::of(sent, KnownAttempts::default())).await
+                    Ok(journey.forward(past, receipt, Sent::of(sent, KnownAttempts::default())).await)
                 }
-                Pivot::Undone(failure) => return Err(undone(ctx, failure)),
+                Pivot::Undone(failure) => Err(failure),
             }
         }
-        Ok(receipt) => journey.forward(saga.already_past(), receipt, Sent::unheard(0)).await,
+        Ok(receipt) => Ok(journey.forward(saga.already_past(), receipt, Sent::unheard(0)).await),
         Err(failure) => match saga.unwind(failure).await {
-            Unwound::Undone(failure) => return Err(undone(ctx, failure)),
+            Unwound::Undone(failure) => Err(failure),
             Unwound::TooLate(past) => {
                 let receipt = journey.read(&past).await;
-                journey.forward(past, receipt, Sent::unheard(1)).await
+                Ok(journey.forward(past, receipt, Sent::unheard(1)).await)
             }
         },
     };
-    show_state(ctx, &receipt);
+    if let Ok(receipt) = &ended {
+        show_state(ctx, receipt);
+    }
     // An operator's update that is still on its way gets its answer first.
-    let detached = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
-    let _ = ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), detached).await;
-    Ok(receipt)
+    all_are_answered(ctx).await;
+    ended.map_err(|failure| undone(ctx, failure))
 }
 
 fn undone<W: Tracked>(ctx: &WorkflowContext<W>, failure: StepFailure) -> WorkflowTermination {

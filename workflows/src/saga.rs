@@ -308,6 +308,12 @@ pub(crate) async fn wait_for_operator<W: Tracked>(ctx: &WorkflowContext<W>, ques
     let _ = waiting.await;
 }
 
+/// Waits until every update that has been let in is answered: one that comes to its end after its workflow is not heard.
+pub(crate) async fn all_are_answered<W>(ctx: &WorkflowContext<W>) {
+    let detached = WaitConditionOptions::builder().cancellation_token(WorkflowCancellationToken::new()).build();
+    let _ = ctx.wait_condition_with_options(|_| ctx.all_handlers_finished(), detached).await;
+}
+
 /// Changes the progress and shows it.
 pub(crate) fn update<W: Tracked>(ctx: &WorkflowContext<W>, change: impl FnOnce(&mut Progress)) {
     let text = ctx.state_mut(|workflow| {

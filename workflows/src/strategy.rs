@@ -25,7 +25,7 @@ use crate::{
     input::{RawInput, refuse},
     intent::ExecuteIntent,
     progress::{Progress, StepState, Tracked},
-    saga::{begin, note, update},
+    saga::{all_are_answered, begin, note, update},
     search,
     timer::wait_at_most,
     venue_queue,
@@ -81,11 +81,16 @@ impl RunStrategy {
         });
         let run = Run { holder: ctx.workflow_id().to_owned(), request };
         if !run.is_listed(ctx).await? {
-            return Ok(run.over(ctx, "it was stopped before it was started".into()));
+            let report = run.over(ctx, "it was stopped before it was started".into()).await;
+            return if ctx.cancellation_token().is_cancelled() {
+                Err(WorkflowTermination::cancelled())
+            } else {
+                Ok(report)
+            };
         }
         if !run.start(ctx, false).await? {
             let left = run.drain(ctx).await;
-            return Ok(run.over(ctx, format!("it was stopped before: {left}")));
+            return Ok(run.over(ctx, format!("it was stopped before: {left}")).await);
         }
         let steps = Steps {
             sync: begin(ctx, "sync orders and fills", "none: facts"),
@@ -96,18 +101,18 @@ impl RunStrategy {
             ctx.state_mut(|strategy| strategy.ticks.begin(place));
             if !run.tick(ctx, &steps, place).await {
                 let left = run.drain(ctx).await;
-                return Ok(run.over(ctx, format!("it was stopped by somebody else: {left}")));
+                return Ok(run.over(ctx, format!("it was stopped by somebody else: {left}")).await);
             }
             show(ctx);
         }
         // What came during the last tick would be lost with this run.
-        ctx.wait_condition(|_| ctx.all_handlers_finished()).await.ok();
+        all_are_answered(ctx).await;
         if is_called_off(ctx) {
             return run.stop(ctx).await;
         }
         let ticks = ctx.state(|strategy| strategy.ticks.clone());
         ctx.continue_as_new(RawInput::of(run.request.continued(&ticks)), ContinueAsNewOptions::default())?;
-        Ok(run.over(ctx, "goes on".into()))
+        Ok(run.over(ctx, "goes on".into()).await)
     }
 
     /// How the strategy stands, component by component.
@@ -273,7 +278,7 @@ impl Run {
         }
         note(ctx, step, StepState::Done, &reason);
         let left = self.drain(ctx).await;
-        let report = self.over(ctx, format!("stopped ({reason}): {left}"));
+        let report = self.over(ctx, format!("stopped ({reason}): {left}")).await;
         if ctx.cancellation_token().is_cancelled() { Err(WorkflowTermination::cancelled()) } else { Ok(report) }
     }
 
@@ -284,7 +289,8 @@ impl Run {
         let queue = venue_queue(ctx.task_queue(), self.request.venue.as_str());
         let summary = format!("cancel the orders of strategy {strategy_key}, book their fills, and end them");
         let options = venue_options(&queue, Some(DRAIN_MAX), &summary, &token);
-        let drained = ctx.execute_activity(TradingActivities::drain, Drain { strategy_key }, options).await;
+        let asked = ctx.state(|strategy| strategy.ticks.asked.iter().map(|asked| asked.intent.clone()).collect());
+        let drained = ctx.execute_activity(TradingActivities::drain, Drain { strategy_key, asked }, options).await;
         match drained.map_err(|error| classify(&error)) {
             Ok(report) => {
                 note(ctx, step, StepState::Done, &report.to_string());
@@ -297,7 +303,8 @@ impl Run {
         }
     }
 
-    fn over(&self, ctx: &WorkflowContext<RunStrategy>, ended: String) -> RunReport {
+    async fn over(&self, ctx: &WorkflowContext<RunStrategy>, ended: String) -> RunReport {
+        all_are_answered(ctx).await;
         update(ctx, |progress| "stopped".clone_into(&mut progress.state));
         ctx.upsert_search_attributes([search::OPERATION_STATE.value_set("stopped".to_owned())]);
         let ticks = ctx.state(|strategy| strategy.ticks.clone());

@@ -1,11 +1,12 @@
 //! `Watch`: the one workflow of a venue that reads its records again and again: deposits that have come in, payouts that
-//! were returned and paid after all; and starts operations again whose workflow is gone.
+//! were returned and paid after all, orders of strategies that trade by hand; and starts operations again whose workflow is gone.
 
 use std::time::Duration;
 
 use backstop_activities::{
     observations::{ObservationActivities, Observe},
     recovery::RecoveryActivities,
+    strategies::TickActivities,
 };
 use backstop_domain::{Fields, InvalidInput};
 use serde_json::Value;
@@ -65,7 +66,7 @@ impl Watch {
         Self { input, request, progress: Progress::default(), woken: false }
     }
 
-    /// Read deposits → sometimes review what is over → start again what has lost its workflow → wait, and so on.
+    /// Read deposits → sometimes review what is over → follow orders that no run follows → start again what has lost its workflow → wait, and so on.
     #[run]
     pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
         let request = ctx.state(|watch| watch.request.clone()).map_err(|invalid| refuse(invalid.into()))?;
@@ -76,6 +77,7 @@ impl Watch {
         });
         let deposits = begin(ctx, "read deposits", "none: a fact");
         let review = begin(ctx, "review what is over", "none: a fact");
+        let follow = begin(ctx, "follow orders that no run follows", "none: facts");
         let adopt = begin(ctx, "start again what has lost its workflow", "none");
         for round in 0..ROUNDS_MAX {
             let queue = venue_queue(ctx.task_queue(), &request.venue);
@@ -85,10 +87,13 @@ impl Watch {
                 ctx.execute_activity(ObservationActivities::deposits, input.clone(), options("read deposits")).await;
             told(ctx, deposits, read.map_err(|error| classify(&error).to_string()));
             if round % REVIEW_EVERY == 0 {
-                let read =
-                    ctx.execute_activity(ObservationActivities::review, input, options("review what is over")).await;
+                let options = options("review what is over");
+                let read = ctx.execute_activity(ObservationActivities::review, input.clone(), options).await;
                 told(ctx, review, read.map_err(|error| classify(&error).to_string()));
             }
+            let options = options("follow orders that no run follows");
+            let followed = ctx.execute_activity(TickActivities::follow, input, options).await;
+            told(ctx, follow, followed.map_err(|error| classify(&error).to_string()));
             let options = adopt_options("start again what has lost its workflow", &ctx.cancellation_token());
             let adopted = ctx.execute_activity(RecoveryActivities::adopt, (), options).await;
             told(ctx, adopt, adopted.map_err(|error| classify(&error).to_string()));

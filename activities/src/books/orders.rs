@@ -191,6 +191,20 @@ impl Books {
         Ok(query.bind(detail).fetch_one(self.pool()).await?)
     }
 
+    /// The strategies at a venue with orders there that no `RunStrategy` follows: somebody else has their intents executed.
+    ///
+    /// # Errors
+    /// When the books can't be read.
+    pub async fn unfollowed_strategies(&self, venue: &str) -> Result<Vec<String>, BooksError> {
+        let query = sqlx::query_scalar(
+            "SELECT strategy_key FROM strategies AS s
+              WHERE venue = $1 AND start_id IS NULL
+                AND EXISTS (SELECT FROM orders AS o WHERE o.strategy_key = s.strategy_key AND o.state = 'placed')
+              ORDER BY strategy_key",
+        );
+        Ok(query.bind(venue).fetch_all(self.pool()).await?)
+    }
+
     /// The orders of a strategy that are not over, oldest first.
     ///
     /// # Errors

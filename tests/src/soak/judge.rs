@@ -54,12 +54,12 @@ const ORDERS: &str = "
 const CLAIMS: [(&str, &str); 2] = [
     (
         "rows",
-        "SELECT intent_id AS id, venue, strategy_key, claimed_at AS began, coalesce(ended_at, 'infinity') AS ended
+        "SELECT intent_id AS id, kind, venue, strategy_key, claimed_at AS began, coalesce(ended_at, 'infinity') AS ended
            FROM intents WHERE claimed_at IS NOT NULL",
     ),
     (
         "events",
-        "SELECT c.aggregate AS id, c.payload ->> 'venue' AS venue, c.payload ->> 'strategy_key' AS strategy_key,
+        "SELECT c.aggregate AS id, c.payload ->> 'kind' AS kind, c.payload ->> 'venue' AS venue, c.payload ->> 'strategy_key' AS strategy_key,
                 c.at AS began, coalesce(min(e.at), 'infinity') AS ended
            FROM outbox AS c
            LEFT JOIN outbox AS e ON e.aggregate = c.aggregate
@@ -68,12 +68,13 @@ const CLAIMS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The most claims at once, of all, of each venue, and of any strategy.
+/// The most claims at once: of those to trade all and of each venue, and of any strategy.
 fn sweep(claims: &str) -> String {
     format!(
         "WITH claims AS MATERIALIZED ({claims}),
               scopes AS (SELECT 'global' AS scope, '' AS key, began, ended FROM claims
-                          UNION ALL SELECT 'venue', venue, began, ended FROM claims
+                           WHERE kind = 'place_limit_order'
+                          UNION ALL SELECT 'venue', venue, began, ended FROM claims WHERE kind = 'place_limit_order'
                           UNION ALL SELECT 'strategy', strategy_key, began, ended FROM claims),
               moves AS (SELECT scope, key, began AS at, 1 AS step FROM scopes
                          UNION ALL SELECT scope, key, ended, -1 FROM scopes),

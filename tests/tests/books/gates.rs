@@ -8,7 +8,7 @@ use futures::future::join_all;
 
 use crate::{
     desk::{DEADLINE, Desk, HOLDER, assert_refused},
-    stock::place_intent_of,
+    stock::{cancel_intent, place_intent_of},
 };
 
 /// Intents that were in flight together with each claim, at the moment of that claim, at most; `$1` is a venue, or none.
@@ -80,6 +80,27 @@ async fn each_gate_lets_through_what_it_is_set_to_and_says_what_is_waited_for() 
         ]
         .map(|said| format!("intent.{said}"))
     );
+    desk.assert_sound().await;
+}
+
+/// What is to be ended does not stand in the crowd of what is to begin, and takes no place from it.
+#[tokio::test]
+async fn a_cancel_passes_full_gates_and_fills_none() {
+    let mut desk = Desk::open().await;
+    desk.books.gate_set(None, 1).await.unwrap();
+    for name in ["a", "b"] {
+        desk.waiting(name).await;
+    }
+    desk.waiting("c").await;
+    desk.books.intent_fail("c", HOLDER, "it left an order").await.unwrap();
+    assert!(desk.claims("a").await && !desk.claims("b").await);
+    desk.books.intent_open(&cancel_intent("x", "c", "c"), HOLDER).await.unwrap();
+    assert!(desk.claims("x").await, "it waits");
+    desk.books.intent_fail("a", HOLDER, "enough").await.unwrap();
+    assert!(desk.claims("b").await, "it takes a place");
+    // Of its own strategy it is the only one in flight all the same.
+    desk.books.intent_open(&cancel_intent("y", "c", "c"), HOLDER).await.unwrap();
+    assert!(!desk.claims("y").await);
     desk.assert_sound().await;
 }
 

@@ -24,6 +24,24 @@ async fn cancels(world: &World, cancel: &Value) -> String {
     id
 }
 
+/// Whoever has its intents executed by hand books nothing: the venue's watch does.
+#[tokio::test]
+async fn an_order_of_a_strategy_that_no_run_follows_is_followed_by_the_watch() {
+    let world = World::watched().await;
+    let strategy = world.strategy().await;
+    let intent = world.intent(&strategy, "sell", "120000", "0.7");
+    let order = order_of(&intent);
+    assert_eq!(world.run_any("ExecuteIntent", &intent_workflow(&intent), &intent).await.kind(), "done");
+    world.exchange.fill(&order, json!({"qty": "0.2", "fee": "24", "fee_asset": "USDT"})).await;
+    world.books_say(FILLS, &order, "1 0.2").await;
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.3 + 0.5");
+    world.exchange.fill(&order, json!({"qty": "0.5", "fee": "60", "fee_asset": "USDT"})).await;
+    world.books_say("SELECT state FROM orders WHERE order_id = $1", &order, "ended").await;
+    assert_eq!(world.holds(&strategy.user, "BTC").await, "0.3 + 0");
+    assert_eq!(world.holds(&strategy.user, "USDT").await, "93916 + 0");
+    assert_sound(&world).await;
+}
+
 #[tokio::test]
 async fn one_filled_partly_before_the_worker_dies_and_wholly_after_it_ends_when_its_last_trade_shows() {
     let mut world = World::new().await;

@@ -85,6 +85,33 @@ async fn cancelled_while_its_withdrawal_waits_for_an_approval_nobody_is_asked_an
     assert_eq!(world.end_of(&withdrawal_id(&pause)).await, End::Cancelled);
 }
 
+/// It hears of both at once: that it is called off, and that what it has started was ended by force.
+#[tokio::test]
+async fn cancelled_in_the_moment_its_withdrawal_is_ended_by_force_it_ends() {
+    let mut world = World::new().await;
+    let strategy = world.strategy().await;
+    let pause = world.pause(&strategy, "0.6");
+    world.start_any("PauseAndWithdraw", &id(&pause), &pause).await;
+    world.reaches(&withdrawal_id(&pause), "awaiting_approval").await;
+    let waits = wait_until(DEADLINE, async || {
+        let events = world.history(&id(&pause)).await;
+        let since = events.iter().skip_while(|event| **event != EventType::ChildWorkflowExecutionStarted);
+        since.last() == Some(&EventType::WorkflowTaskCompleted)
+    });
+    assert!(waits.await, "it does not wait for its withdrawal");
+    world.kill_worker().await;
+    terminate(&world, &withdrawal_id(&pause)).await;
+    cancel(&world, &id(&pause)).await;
+    let both = [EventType::ChildWorkflowExecutionTerminated, EventType::WorkflowExecutionCancelRequested];
+    let told = wait_until(DEADLINE, async || {
+        let events = world.history(&id(&pause)).await;
+        both.iter().all(|event| events.contains(event))
+    });
+    assert!(told.await, "it is not told of both");
+    world.start_worker().await;
+    assert_called_off(&world, &pause).await;
+}
+
 #[tokio::test]
 async fn cancelled_when_its_withdrawal_may_have_been_sent_it_waits_for_the_true_end() {
     join_all(["venue_submit.recorded", "venue_confirm.before", "payout_settle.before"].map(async |point| {

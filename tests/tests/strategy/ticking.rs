@@ -170,6 +170,29 @@ async fn what_was_asked_for_and_has_not_begun_is_not_asked_for_again() {
     assert_over(&world, &maker).await;
 }
 
+/// Called off with the stop: they were meant for the market of that time, and for those parameters.
+#[tokio::test]
+async fn what_has_not_begun_when_it_is_stopped_does_not_begin_with_its_next_start() {
+    let world = World::new().await;
+    let mut maker = Maker::of(&world, 250).await;
+    world.arm("intent_check.before", "hang");
+    maker.start(&world).await;
+    maker.ticks_are(&world, "no tick has asked", |ticks| ticks.asked.len() == 4).await;
+    let asked = maker.ticks(&world).await.asked;
+    maker.stop(&world).await;
+    maker.input["start_id"] = json!(format!("again-{}", maker.key));
+    maker.start(&world).await;
+    maker.ticks_are(&world, "no tick has asked again", |ticks| ticks.asked.len() == 4).await;
+    world.disarm("intent_check.before");
+    for intent in &asked {
+        assert!(!matches!(world.end_of(&format!("intent/{}", intent.id())).await.kind(), "done"), "{}", intent.id());
+    }
+    maker.has_quotes(&world, 4).await;
+    assert_eq!(world.exchange.all_orders().await.len(), 4);
+    maker.stop(&world).await;
+    assert_over(&world, &maker).await;
+}
+
 /// Called off after a while, so that nothing comes of them when somebody starts them after all, beside the quotes that a tick
 /// has asked for in their place.
 #[tokio::test]

@@ -184,6 +184,9 @@ async fn an_unreadable_trade_fails_the_lookup() {
         let (_wire, client) = answering(&rows).await;
         assert!(client.trades("7").await.is_err(), "{rows}");
     }
+    // Whoever makes a market may be paid for it.
+    let (_wire, client) = answering(&json!([changed(trade(1), "commission", json!("-0.0001"))])).await;
+    assert_eq!(client.trades("7").await.unwrap()[0].fee, "-0.0001");
     for (field, value) in [
         ("orderId", json!(8)),
         ("symbol", json!("ETHUSDT")),
@@ -191,7 +194,7 @@ async fn an_unreadable_trade_fails_the_lookup() {
         ("price", json!(1.5)),
         ("qty", json!("-1")),
         ("quoteQty", json!("much")),
-        ("commission", json!("-0.0001")),
+        ("commission", json!("--0.0001")),
         ("commissionAsset", Value::Null),
         ("isMaker", Value::Null),
         ("time", json!("now")),

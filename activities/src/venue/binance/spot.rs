@@ -353,7 +353,9 @@ pub(super) fn read_order(row: OrderRow, symbol: &str) -> Result<OrderRecord, Str
 pub(super) fn read_trade(row: TradeRow, symbol: &str, venue_order_id: &str) -> Result<TradeRecord, String> {
     same("symbol", &row.symbol, symbol)?;
     same("order", &row.order_id.to_string(), venue_order_id)?;
-    for amount in [&row.price, &row.qty, &row.quote_qty, &row.commission] {
+    // A commission below zero is a rebate.
+    let commission = row.commission.strip_prefix('-').unwrap_or(&row.commission);
+    for amount in [&row.price, &row.qty, &row.quote_qty, commission] {
         Amount::parse_part(amount).map_err(|_| format!("amount {amount:?} of trade {}", row.id))?;
     }
     Ok(TradeRecord {
