@@ -111,6 +111,19 @@ async fn a_cancelled_run_stops_its_strategy_and_ends_its_orders() {
 }
 
 #[tokio::test]
+async fn cancelled_before_the_venue_has_said_whether_it_lists_the_pair_it_is_cancelled_and_was_never_started() {
+    let world = World::new().await;
+    let maker = Maker::of(&world, 500).await;
+    world.arm("strategy_market.before", "hang");
+    maker.start(&world).await;
+    world.held_at("strategy_market.before").await;
+    assert!(world.temporal(&["workflow", "cancel", "-w", &maker.id()]).await.status.success());
+    assert_eq!(world.end_of(&maker.id()).await, End::Cancelled);
+    let started = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM strategies WHERE strategy_key = $1)");
+    assert!(!started.bind(&maker.key).fetch_one(&mut world.database.owner().await).await.unwrap());
+}
+
+#[tokio::test]
 async fn cancelled_in_the_moment_of_a_tick_it_ends() {
     let mut world = World::new().await;
     let maker = Maker::of(&world, 3_000).await;
