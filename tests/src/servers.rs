@@ -49,7 +49,7 @@ pub async fn copy_cluster(from: &Path, to: &Path) -> Result<()> {
 
 /// A port for a server that is stopped and started again: outside the range that the system gives to outgoing
 /// connections, one of which could have taken it meanwhile, and far from those of other processes like this one.
-fn lasting_port() -> u16 {
+pub fn lasting_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id() * 61;
     loop {

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use backstop::stack::{free_port, wait_until};
-use backstop_tests::world::program;
+use backstop::stack::wait_until;
+use backstop_tests::{servers::lasting_port, world::program};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -17,7 +17,7 @@ use nix::{
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
 };
 use uuid::Uuid;
@@ -40,7 +40,7 @@ struct Running {
 impl Place {
     fn new() -> Self {
         let state = std::env::temp_dir().join(format!("backstop-dev-{}", Uuid::now_v7().simple()));
-        Self { state, ports: [(); 5].map(|()| free_port().unwrap()) }
+        Self { state, ports: [(); 5].map(|()| lasting_port()) }
     }
 
     fn command(&self) -> Command {
@@ -166,8 +166,13 @@ impl Running {
             }
             false
         };
-        let found = tokio::time::timeout(DEADLINE, reading).await;
-        assert!(matches!(found, Ok(true)), "it never said {text:?}: {:#?}", self.said);
+        if !matches!(tokio::time::timeout(DEADLINE, reading).await, Ok(true)) {
+            let _ = self.child.start_kill();
+            let mut complaints = String::new();
+            let mut stderr = self.child.stderr.take().unwrap();
+            let _ = tokio::time::timeout(DEADLINE / 10, stderr.read_to_string(&mut complaints)).await;
+            panic!("it never said {text:?}, but {:#?} and {complaints}", self.said);
+        }
     }
 
     async fn start_the_printed_refund(&self) {

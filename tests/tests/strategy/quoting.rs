@@ -117,10 +117,12 @@ async fn a_venue_that_wants_to_be_left_alone_is_not_synced() {
     let maker = Maker::of(&world, 250).await;
     maker.start(&world).await;
     maker.has_quotes(&world, 4).await;
-    let close = sqlx::query("SELECT venue_back_off('binance', 4000, '429 Too many requests')");
+    let close = sqlx::query("SELECT venue_back_off('binance', 600000, '429 Too many requests')");
     close.execute(&mut world.database.worker().await).await.unwrap();
     maker.shows(&world, "sync orders and fills", "binance wants to be left alone: 429 Too many requests").await;
     maker.shows(&world, "quote", "its orders are not synced").await;
+    let open = sqlx::query("UPDATE venues SET closed_until = clock_timestamp(), next_at = clock_timestamp()");
+    open.execute(&mut world.database.owner().await).await.unwrap();
     maker.shows(&world, "sync orders and fills", "4 orders open").await;
     maker.stop(&world).await;
     assert_over(&world, &maker).await;

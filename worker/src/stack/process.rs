@@ -124,20 +124,25 @@ impl Service {
     }
 }
 
-/// Ends what an earlier run of ours left behind in this state directory: the processes on file that still run with it.
+/// Ends what an earlier run of ours left behind in this state directory: the processes on file that still run with it. The last
+/// that was started goes first, as in an orderly stop: a worker whose Temporal is gone takes long to end.
 ///
 /// # Errors
-/// When one of them won't end.
+/// When one of them can't be ended.
 pub(super) async fn end_leftovers(state: &Path) -> Result<()> {
     let Ok(files) = fs::read_dir(state.join("pids")) else { return Ok(()) };
-    for file in files.flatten() {
+    let mut files: Vec<_> = files.flatten().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.metadata().and_then(|file| file.modified()).ok()));
+    for file in files {
         let number = fs::read_to_string(file.path())?.trim().parse::<i32>();
         if let Ok(number) = number
             && is_ours(number, state)
         {
-            let _ = kill(Pid::from_raw(number), Signal::SIGINT);
-            let gone = wait_until(STOP_DEADLINE, async || !is_ours(number, state)).await;
-            if !gone {
+            let ends = async |signal| {
+                let _ = kill(Pid::from_raw(number), signal);
+                wait_until(STOP_DEADLINE, async || !is_ours(number, state)).await
+            };
+            if !ends(Signal::SIGINT).await && !ends(Signal::SIGKILL).await {
                 bail!("{} (process {number}) of an earlier run does not end", file.file_name().display());
             }
         }
