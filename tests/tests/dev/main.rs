@@ -22,7 +22,8 @@ use tokio::{
 };
 use uuid::Uuid;
 
-const DEADLINE: Duration = Duration::from_secs(90);
+/// A market that moves at random may take a minute to trade with a strategy.
+const DEADLINE: Duration = Duration::from_secs(240);
 
 /// Where a stack lives: its ports and its state.
 struct Place {
