@@ -273,20 +273,22 @@ DECLARE
     o        orders := lock_order(p_order_id);
     v_now_ms bigint := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
     v_booked numeric;
+    v_over   boolean;
 BEGIN
     PERFORM refuse_unsigned(p_operator, p_evidence);
     IF o.state NOT IN ('attempted', 'placed') OR o.state = 'placed' AND p_venue_order_id IS NOT NULL THEN
         RETURN false;
     END IF;
+    SELECT sum(base) INTO v_booked FROM fills WHERE order_id = p_order_id;
+    v_over := p_venue_order_id IS NULL AND (o.state = 'placed' OR v_booked IS NOT NULL);
     IF clock_timestamp() <= o.void_after THEN
         PERFORM refuse('BS011', format('order/%s may still show until %s', p_order_id, o.void_after),
                        jsonb_build_object('subject', 'order/' || p_order_id));
     END IF;
     INSERT INTO operator_acts (act, subject, operator, evidence)
-    VALUES (CASE WHEN p_venue_order_id IS NULL THEN 'resolve not_executed' ELSE 'resolve executed' END,
-            'order/' || p_order_id, p_operator, p_evidence);
-    SELECT sum(base) INTO v_booked FROM fills WHERE order_id = p_order_id;
-    IF p_venue_order_id IS NULL AND (o.state = 'placed' OR v_booked IS NOT NULL) THEN
+    VALUES (CASE WHEN p_venue_order_id IS NOT NULL THEN 'resolve executed' WHEN v_over THEN 'resolve over'
+                 ELSE 'resolve not_executed' END, 'order/' || p_order_id, p_operator, p_evidence);
+    IF v_over THEN
         RETURN order_end(p_order_id, coalesce(v_booked, 0), format('over, says %s: %s', p_operator, p_evidence));
     END IF;
     IF p_venue_order_id IS NULL THEN

@@ -74,6 +74,8 @@ pub(crate) enum Seen {
 
 impl TradingActivities {
     async fn drain_round(&self, Drain { strategy_key, asked }: &Drain) -> Result<DrainReport, Failure> {
+        // Else they would begin with the strategy's next start, in another market; it may have come already.
+        call_off(&self.books, asked, "its strategy was stopped").await?;
         if !self.books.strategy_is_stopped(strategy_key).await? {
             // It was stopped, and nobody may start it meanwhile: the books were restored to a moment before.
             return Err(Failure::Refused(Refusal {
@@ -82,8 +84,6 @@ impl TradingActivities {
                 detail: json!({"subject": strategy_key, "state": "running", "event": "drain"}),
             }));
         }
-        // Else they would begin with the strategy's next start, in another market.
-        call_off(&self.books, asked, "its strategy was stopped").await?;
         let mut ended = 0;
         let mut unreadable = None;
         // The second look is at what the first one has cancelled.

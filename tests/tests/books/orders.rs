@@ -381,7 +381,7 @@ async fn an_order_in_doubt_takes_an_operators_word() {
     let acts = "SELECT act || ' ' || subject FROM operator_acts WHERE act LIKE 'resolve%' ORDER BY id";
     assert_eq!(
         desk.texts(acts).await,
-        ["resolve not_executed order/absent", "resolve executed order/there", "resolve not_executed order/there"]
+        ["resolve not_executed order/absent", "resolve executed order/there", "resolve over order/there"]
     );
     assert_eq!(desk.has("alice", "BTC").await, "1.9 + 0.1");
     desk.assert_sound().await;

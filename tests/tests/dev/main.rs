@@ -22,8 +22,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// A market that moves at random may take a minute to trade with a strategy.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Where a stack lives: its ports and its state.
 struct Place {
