@@ -239,6 +239,8 @@ async fn a_worker_that_is_killed_comes_back_and_leftovers_of_a_killed_stack_are_
 
     running.stop(Signal::SIGKILL).await;
     assert!(!place.free(), "the servers are expected to outlive a killed supervisor");
+    // One that hears nothing is ended all the same.
+    kill(place.pid_of("worker"), Signal::SIGSTOP).unwrap();
     let running = place.start().await;
     place.settles().await;
     running.stop(Signal::SIGINT).await;
